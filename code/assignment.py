@@ -3,104 +3,249 @@
 The models and their loss live in `vae.py`. Everything is written to `outputs/` in the project's folder.
 """
 
-import argparse
-import functools
-import os
-import pathlib
+import signal
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before the import: TensorFlow's start-up messages
 
+def _interrupted(message):
+    print(f"Interrupted {message}", file=sys.stderr)
+    sys.exit(130)
+
+
+if __name__ == "__main__":  # from here on, so that the seconds of importing TensorFlow end in one line too
+    signal.signal(signal.SIGINT, lambda *_: _interrupted("before training; nothing was changed."))
+
+import argparse
+import contextlib
+import functools
+import json
+import math
+import os
+import pathlib
+import zipfile
+from typing import NamedTuple
+
+
+@contextlib.contextmanager
+def _quiet_stderr():
+    """Silences the process's stderr: TensorFlow's start-up messages come from C++ and heed no setting."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with open(os.devnull, "w") as devnull:
+        os.dup2(devnull.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+with _quiet_stderr():
+    import tensorflow as tf
 import numpy as np
-import tensorflow as tf
 from matplotlib.figure import Figure
 
-from vae import CVAE, VAE, loss_function
+from vae import CVAE, VAE, bce_function, kl_divergence, loss_function
 
 OUTPUTS = pathlib.Path(__file__).resolve().parent.parent / "outputs"
+MNIST = "MNIST"
+# Only Keras 3 has `ops`. XLA makes a step faster with the TensorFlow of Keras 3, and slower with that of Keras 2 (2.15).
+USE_XLA = hasattr(tf.keras, "ops")
+WARMUP_STEPS = 100
+
+
+# ---------------------------------------------------------------------------------------------------- command line
 
 
 def parseArguments():
-    """The command line's arguments (handout, "FAQ")."""
+    """The command line's arguments (handout, "FAQ"); ends with status 2 and one line if one is out of range."""
     parser = argparse.ArgumentParser(description="Train a (conditional) VAE on MNIST and draw digits into outputs/.")
-    parser.add_argument("--is_cvae", action="store_true", help="train the conditional VAE")
+    parser.add_argument("--is_cvae", action="store_true", help="the conditional VAE instead of the VAE")
     parser.add_argument("--load_weights", action="store_true", help="draw from the saved weights, without training")
-    parser.add_argument("--batch_size", type=int, default=1024)
-    parser.add_argument("--num_epochs", type=int, default=10)
-    parser.add_argument("--latent_size", type=int, default=15)
-    parser.add_argument("--input_size", type=int, default=28 * 28)
-    parser.add_argument("--learning_rate", type=float, default=2e-3, help="peak of the cosine schedule")
-    parser.add_argument("--seed", type=int, default=None, help="for a run that can be repeated")
+    parser.add_argument("--batch_size", type=_positive(int), default=1024, help="images in a step (default: 1024)")
+    parser.add_argument("--num_epochs", type=_positive(int), default=10, help="passes over the data (default: 10)")
+    parser.add_argument("--latent_size", type=_positive(int), default=15, help="Z, latents (default: 15)")
+    parser.add_argument("--input_size", type=_positive(int), default=28 * 28, help="pixels of an image (default: 784)")
+    parser.add_argument("--learning_rate", type=_positive(float), default=3e-3,
+                        help="peak of the schedule (default: 0.003)")
+    parser.add_argument("--seed", type=int, default=None, help="an integer, for a run that can be repeated")
     args = parser.parse_args()
-    for name in ("batch_size", "num_epochs", "latent_size", "input_size", "learning_rate"):
-        if not 0 < getattr(args, name) < float("inf"):
-            parser.error(f"--{name} must be a positive number, got {getattr(args, name)}")
     if args.input_size != 28 * 28:
-        parser.error(f"--input_size must be 784, the size of MNIST's images, got {args.input_size}")
+        parser.error(f"argument --input_size: MNIST's images have 784 pixels, got {args.input_size}")
+    if args.seed is not None and not 0 <= args.seed < 2**32:
+        parser.error(f"argument --seed: must be from 0 to 4294967295, got {args.seed}")
     return args
 
 
-def one_hot(labels, class_size):
-    """Labels (N,) or (N, 1), tensor or array, as one-hot float32 (N, class_size)."""
-    return tf.one_hot(tf.reshape(tf.cast(labels, tf.int32), (-1,)), class_size)
+def _positive(number):
+    """An argparse type: a positive, finite `number` (int or float)."""
+
+    def parse(text):
+        value = number(text)
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"must be positive and finite, got {text}")
+        return value
+
+    parse.__name__ = number.__name__  # argparse's message: invalid int value
+    return parse
+
+
+# ------------------------------------------------------------------------------------------------------------ data
+
+
+class Data(NamedTuple):
+    """A data set in MNIST's format: uint8 images (N, 28, 28), 0 is background, and labels (N,), 0 to 9."""
+
+    name: str
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
 
 
 @functools.lru_cache(maxsize=1)
-def mnist_arrays():
-    """MNIST as ((x_train, y_train), (x_test, y_test)): uint8 images (N, 28, 28), labels (N,).
+def load_data():
+    """MNIST from `$MNIST_NPZ`, else through Keras (its cache or its download), else digits rendered from fonts.
 
-    Read from `$MNIST_NPZ` if that is set, else through Keras (its cache or its download).
+    Returns:
+        `Data`, held once per process.
+
+    Raises:
+        ValueError: `$MNIST_NPZ` is set but is no usable `mnist.npz`, or there is no MNIST and `rendered_digits.py`
+            is not beside this file.
     """
     path = os.environ.get("MNIST_NPZ")
-    if not path:
-        return tf.keras.datasets.mnist.load_data()
-    with np.load(path, allow_pickle=False) as arrays:
-        return (arrays["x_train"], arrays["y_train"]), (arrays["x_test"], arrays["y_test"])
+    if path:
+        return _read_npz(path)
+    try:
+        (x_train, y_train), (x_test, y_test) = tf.keras.datasets.mnist.load_data()
+        return Data(MNIST, x_train, y_train, x_test, y_test)
+    except Exception as error:  # Keras raises a bare Exception where the download fails
+        reason = str(error).splitlines()[0]
+    try:
+        from rendered_digits import rendered_digits
+    except ImportError:
+        raise ValueError(f"MNIST could not be loaded ({reason}); set MNIST_NPZ to the path of an mnist.npz") from None
+    print(f"\n{'*' * 88}\nWARNING: MNIST could not be loaded ({reason}).\n"
+          "Using digits RENDERED FROM FONTS instead: losses and pictures are NOT MNIST's.\n"
+          f"To use MNIST, set MNIST_NPZ to the path of an mnist.npz.\n{'*' * 88}\n", file=sys.stderr, flush=True)
+    (x_train, y_train), (x_test, y_test) = rendered_digits()
+    return Data("rendered digits, not MNIST", x_train, y_train, x_test, y_test)
+
+
+def _read_npz(path):
+    def unusable(why):
+        return ValueError(f"MNIST_NPZ={path}: {why}; set it to an mnist.npz, or unset it")
+
+    names = ("x_train", "y_train", "x_test", "y_test")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in names}
+    except FileNotFoundError:
+        raise unusable("there is no such file") from None
+    except KeyError as error:
+        raise unusable(f"not all of {', '.join(names)} are in it ({error.args[0]})") from None
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise unusable(f"not a readable archive of plain arrays ({str(error).splitlines()[0]})") from None
+    for part in ("train", "test"):
+        x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
+        if x.ndim != 3 or x.shape[1:] != (28, 28) or len(x) == 0 or x.dtype != np.uint8:
+            raise unusable(f"x_{part} must be uint8 of shape (N, 28, 28), got {x.dtype} {x.shape}")
+        if y.shape != (len(x),) or y.dtype.kind not in "iu":
+            raise unusable(f"y_{part} must be integers of shape ({len(x)},), got {y.dtype} {y.shape}")
+        if y.min() < 0 or y.max() > 9:
+            raise unusable(f"y_{part} must be labels 0 to 9, got {y.min()} to {y.max()}")
+    return Data(MNIST, *(arrays[name] for name in names))
+
+
+def one_hot(labels, class_size):
+    """One-hot classes, float32 (N, class_size), of labels (N,) or (N, 1), tensor or array.
+
+    Raises:
+        ValueError: a label is not in 0 to class_size - 1 (checked where the values are known, so not in a graph).
+    """
+    labels = tf.reshape(tf.cast(labels, tf.int32), (-1,))
+    if tf.executing_eagerly() and len(labels) and not 0 <= int(min(labels)) <= int(max(labels)) < class_size:
+        raise ValueError(f"labels must be from 0 to {class_size - 1}, got {int(min(labels))} to {int(max(labels))}")
+    return tf.one_hot(labels, class_size)
 
 
 def load_mnist(batch_size, buffer_size=1024):
-    """The training set as batches of (images (B, 1, 28, 28) float32 in [0, 1], labels (B,)).
+    """The training set of `load_data` (handout, "Train our VAE").
 
-    Reshuffled each epoch through a buffer of `buffer_size` images; a smaller last batch is dropped.
+    Args:
+        batch_size: B.
+        buffer_size: images in the shuffle buffer.
+
+    Returns:
+        A `tf.data.Dataset` of (images (B, 1, 28, 28) float32 in [0, 1], labels (B,) int32), reshuffled each epoch,
+        a smaller last batch dropped.
+
+    Raises:
+        ValueError: as `load_data`, or B is not in 1 to the number of images.
     """
-    (images, labels), _ = mnist_arrays()
-    images, labels = tf.constant(images), tf.constant(labels, tf.int32)
+    data = load_data()
+    if not 1 <= batch_size <= len(data.x_train):
+        raise ValueError(f"batch_size must be from 1 to {len(data.x_train)}, the number of images, got {batch_size}")
+    # The images stay uint8, and a batch is one gather: shuffling moves indices.
+    x, y = tf.constant(data.x_train), tf.constant(data.y_train, tf.int32)
 
     def gather(indices):
-        return tf.cast(tf.gather(images, indices), tf.float32)[:, tf.newaxis] / 255.0, tf.gather(labels, indices)
+        return tf.cast(tf.gather(x, indices)[:, tf.newaxis], tf.float32) / 255.0, tf.gather(y, indices)
 
-    indices = tf.data.Dataset.range(len(images)).shuffle(buffer_size)
+    indices = tf.data.Dataset.range(len(data.x_train)).shuffle(buffer_size)
     return indices.batch(batch_size, drop_remainder=True).map(gather).prefetch(2)
 
 
+# -------------------------------------------------------------------------------------------------------- training
+
+
 def train_vae(model, train_loader, args, is_cvae=False):
-    """Trains for one epoch (handout, "Train our VAE" and "Train our CVAE"); called again, it goes on.
+    """Trains for one epoch (handout, "Train our VAE", "Train our CVAE"); called again, it goes on where it was.
 
     Args:
         model: a `VAE`, or a `CVAE` if `is_cvae`.
         train_loader: batches of (images (B, 1, H, W) in [0, 1], labels (B,)).
-        args: `learning_rate`; with `num_epochs` as well, the rate follows a cosine over that many epochs.
+        args: `learning_rate`; if it has `num_epochs` too and the loader a length, the rate warms up and then follows
+            a cosine over that many epochs. Read in the model's first epoch: the optimizer stays with the model.
 
     Returns:
-        The sum of the batches' losses, so that `total / len(train_loader)` is the average loss per image.
+        The sum of the batches' losses, a float: `total / len(train_loader)` is the average loss per image.
     """
     if not hasattr(model, "_train_step"):
         step = _compile_step(model, _optimizer(train_loader, args), is_cvae)
-        object.__setattr__(model, "_train_step", step)  # past Keras' tracking: not a part of the weights
-    total = 0.0
+        object.__setattr__(model, "_train_step", step)  # past Keras' tracking: it is no part of the weights
+    bar = tf.keras.utils.Progbar(_length(train_loader), stateful_metrics=["loss"]) if sys.stdout.isatty() else None
+    total, batches = 0.0, 0
     for images, labels in train_loader:
-        total += model._train_step(tf.cast(images, tf.float32), labels)
+        total += model._train_step(tf.cast(images, tf.float32), tf.cast(labels, tf.int32))
+        batches += 1
+        if bar and batches % 10 == 0 and batches != bar.target:  # reading the loss waits for the step
+            bar.update(batches, [("loss", float(total) / batches)])
+    total = float(total)
+    if bar and batches:
+        bar.update(batches, [("loss", total / batches)], finalize=True)
     return total
 
 
+def _length(train_loader):
+    """Batches in the loader, None if it cannot say."""
+    try:
+        return len(train_loader)
+    except TypeError:
+        return None
+
+
 def _optimizer(train_loader, args):
-    rate = args.learning_rate
-    if hasattr(args, "num_epochs"):
-        steps = args.num_epochs * len(train_loader)
-        warmup = min(30, steps // 10)
+    rate, epochs, batches = args.learning_rate, getattr(args, "num_epochs", None), _length(train_loader)
+    if epochs and batches:
+        steps = epochs * batches
+        # Without a slow start the first steps, which only learn the mean image, kill hidden units for good.
+        warmup = min(WARMUP_STEPS, steps // 3)
         rate = tf.keras.optimizers.schedules.CosineDecay(
             0.0, max(1, steps - warmup), alpha=0.01, warmup_target=rate, warmup_steps=warmup)
-    # beta_2 below Keras' 0.999: at batch 1024 a whole run is a few hundred steps, too few for so long a memory.
+    # beta_2 below Keras' 0.999: a run is a few hundred steps, too few for a memory of a thousand.
     return tf.keras.optimizers.Adam(rate, beta_2=0.95)
 
 
@@ -108,11 +253,10 @@ def _compile_step(model, optimizer, is_cvae):
     """One training step as a graph, traced once per shape of batch."""
     optimizer.build(model.trainable_variables)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(jit_compile=USE_XLA)
     def step(images, labels):
         with tf.GradientTape() as tape:
-            inputs = (images, one_hot(labels, model.num_classes)) if is_cvae else (images,)
-            x_hat, mu, logvar = model(*inputs)
+            x_hat, mu, logvar = _forward(model, images, labels, is_cvae)
             loss = loss_function(x_hat, images, mu, logvar)
         gradients = tape.gradient(loss, model.trainable_variables)
         optimizer.apply_gradients(zip(gradients, model.trainable_variables))
@@ -121,101 +265,256 @@ def _compile_step(model, optimizer, is_cvae):
     return step
 
 
-def test_loss(model, is_cvae=False):
-    """Average loss per image on the 10,000 test images."""
-    _, (images, labels) = mnist_arrays()
-    images = tf.cast(images[:, np.newaxis], tf.float32) / 255.0
-    x_hat, mu, logvar = model(images, one_hot(labels, model.num_classes)) if is_cvae else model(images)
-    return float(loss_function(x_hat, images, mu, logvar))
+def _forward(model, images, labels, is_cvae):
+    return model(images, one_hot(labels, model.num_classes)) if is_cvae else model(images)
 
 
-def _weights_path(is_cvae):
-    return OUTPUTS / ("cvae.weights.h5" if is_cvae else "vae.weights.h5")
+def evaluate(model, is_cvae=False):
+    """Loss on the test images of `load_data`: (reconstruction, kl), nats per image; their sum is the loss."""
+    data = load_data()
+    reconstruction = kl = 0.0
+    for i in range(0, len(data.x_test), 1000):
+        images = tf.cast(data.x_test[i:i + 1000, np.newaxis], tf.float32) / 255.0
+        x_hat, mu, logvar = _forward(model, images, data.y_test[i:i + 1000], is_cvae)
+        reconstruction += float(bce_function(x_hat, images))
+        kl += float(kl_divergence(mu, logvar))
+    return reconstruction / len(data.x_test), kl / len(data.x_test)
 
 
-def save_model_weights(model, args):
-    """Saves the weights under `outputs/`: a whole file replaces the last one, or nothing changes."""
-    OUTPUTS.mkdir(exist_ok=True)
-    target = _weights_path(args.is_cvae)
-    partial = target.with_name(f".{os.getpid()}.{target.name}")
+# --------------------------------------------------------------------------------------------------------- weights
+
+
+@contextlib.contextmanager
+def _replacing(target):
+    """Gives a path beside `target` to write to, which then replaces it: a reader finds the old file or the new one."""
+    OUTPUTS.mkdir(parents=True, exist_ok=True)
+    for leftover in OUTPUTS.glob(f".*.{target.name}"):  # of a process that was killed while it wrote
+        if not _is_running(leftover.name.split(".")[1]):
+            leftover.unlink(missing_ok=True)
+    partial = OUTPUTS / f".{os.getpid()}.{target.name}"
     try:
-        model.save_weights(str(partial))
+        yield partial
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
 
 
+def _is_running(pid):
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, OSError):
+        pass
+    return True
+
+
+def _output(is_cvae, ending):
+    return OUTPUTS / f"{'cvae' if is_cvae else 'vae'}{ending}"
+
+
+def save_model_weights(model, args):
+    """Saves the weights as `outputs/cvae.weights.h5` if `args.is_cvae`, else as `outputs/vae.weights.h5`.
+
+    The new file replaces the old one whole.
+
+    Raises:
+        OSError: it cannot be written; the old file is untouched.
+    """
+    target = _output(args.is_cvae, ".weights.h5")
+    with _replacing(target) as partial:
+        try:
+            model.save_weights(str(partial))
+        except (RuntimeError, ValueError) as error:  # h5py's, where closing the file fails
+            raise OSError(f"cannot write {target}: {_first_line(error)}") from error
+
+
 def load_weights(model):
-    """Loads what `save_model_weights` saved for this kind of model; returns the model."""
-    model.load_weights(str(_weights_path(isinstance(model, CVAE))))
+    """Loads what `save_model_weights` saved for this kind of model, and returns the model.
+
+    Raises:
+        FileNotFoundError: nothing was saved.
+        ValueError: the file is damaged, or of a model of another shape; the model is as it was.
+    """
+    path = _output(isinstance(model, CVAE), ".weights.h5")
+    if not path.exists():
+        raise FileNotFoundError(f"there are no weights at {path}: train first, without --load_weights")
+    before = model.get_weights()
+    try:
+        model.load_weights(str(path))
+    except Exception as error:  # h5py and both generations of Keras raise many kinds
+        model.set_weights(before)
+        raise ValueError(f"{path} does not fit a {type(model).__name__} with {model.latent_size} latents and images of "
+                         f"{model.input_size} pixels, or is damaged ({_first_line(error)}): use the arguments it was "
+                         "trained with, or train again") from error
     return model
+
+
+def _first_line(error):
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]
+
+
+# -------------------------------------------------------------------------------------------------------- pictures
 
 
 def show_vae_images(model, latent_size):
     """Draws `outputs/show_vae_images.png`: 10 samples from the prior."""
-    _save_grid("show_vae_images", model.decoder(tf.random.normal((10, latent_size))), columns=10)
+    _draw_grid("show_vae_images.png", model.decoder(tf.random.normal((10, latent_size))), columns=10,
+               title=_title(model, "samples of the VAE"))
 
 
 def show_vae_interpolation(model, latent_size):
-    """Draws `outputs/show_vae_interpolation.png`: 12 x 12 images between four samples from the prior."""
+    """Draws `outputs/show_vae_interpolation.png`: 12 x 12 images between four samples from the prior, the corners."""
     corners = tf.random.normal((4, latent_size)).numpy()
     t = np.linspace(0, 1, 12, dtype=np.float32)
     weights = np.stack([np.outer(1 - t, 1 - t), np.outer(1 - t, t), np.outer(t, 1 - t), np.outer(t, t)], axis=-1)
-    _save_grid("show_vae_interpolation", model.decoder(weights.reshape(144, 4) @ corners), columns=12)
+    _draw_grid("show_vae_interpolation.png", model.decoder(weights.reshape(-1, 4) @ corners), columns=12,
+               title=_title(model, "between four samples of the VAE"))
 
 
 def show_cvae_images(model, latent_size):
     """Draws `outputs/show_cvae_images.png`: 10 samples of each digit, a digit a row."""
-    digits = np.repeat(np.arange(10), 10)
-    z = tf.concat([tf.random.normal((100, latent_size)), one_hot(digits, 10)], axis=-1)
-    _save_grid("show_cvae_images", model.decoder(z), columns=10, row_labels=range(10))
+    z = tf.random.normal((100, latent_size))
+    c = one_hot(np.repeat(np.arange(10), 10), 10)
+    _draw_grid("show_cvae_images.png", model.decoder(tf.concat([z, c], axis=-1)), columns=10,
+               title=_title(model, "samples of the CVAE by digit"), row_labels=range(10))
 
 
-def _save_grid(name, images, columns, row_labels=None):
-    """Tiles images (N, 1, H, W) into one array and writes `outputs/{name}.png`."""
+def show_reconstructions(model, is_cvae):
+    """Draws `outputs/{vae,cvae}_reconstructions.png`: two test images of each digit above their reconstructions."""
+    data = load_data()
+    chosen = np.concatenate([np.flatnonzero(data.y_test == digit)[:2] for digit in range(10)])
+    images = data.x_test[chosen, np.newaxis].astype(np.float32) / 255.0
+    x_hat, _, _ = _forward(model, images, data.y_test[chosen], is_cvae)
+    _draw_grid(_output(is_cvae, "_reconstructions.png").name, np.concatenate([images, x_hat]), columns=len(chosen),
+               title=_title(model, "test images and reconstructions"), row_labels=["$x$", r"$\hat{x}$"])
+
+
+def show_loss_curve(history, data_name, is_cvae):
+    """Draws `outputs/{vae,cvae}_loss.png`.
+
+    Args:
+        history: (train loss, test reconstruction, test kl) of each epoch, nats per image.
+        data_name: of the data set, for the title.
+    """
+    train, reconstruction, kl = np.transpose(history)
+    epochs = np.arange(1, len(train) + 1)
+    figure = Figure(figsize=(6.4, 4), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    for values, label, style in ((train, "train loss (average over the epoch)", "o--"),
+                                 (reconstruction + kl, "test loss", "o-"),
+                                 (reconstruction, "test reconstruction", "^-"), (kl, "test KL", "v-")):
+        axes.plot(epochs, values, style, label=label, markersize=4)
+    axes.set(xlabel="epoch", ylabel="nats per image", ylim=(0, None),
+             title=f"{'CVAE' if is_cvae else 'VAE'} loss ({data_name})")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="center right")
+    _save_figure(figure, _output(is_cvae, "_loss.png"))
+
+
+def _title(model, text):
+    """Names the data that the model was trained on, where `main` knows it."""
+    name = getattr(model, "data_name", None)
+    return f"{text} ({name})" if name else text
+
+
+def _draw_grid(name, images, columns, title, row_labels=()):
+    """Writes images (N, 1, H, W) in [0, 1] as a grid to `outputs/{name}`, tiled into one array."""
     images = np.asarray(images)
-    n, _, height, width = images.shape
-    rows = n // columns
-    canvas = images.reshape(rows, columns, height, width).swapaxes(1, 2).reshape(rows * height, columns * width)
-    figure = Figure(figsize=(columns * 0.5 + 0.4, rows * 0.5), dpi=120)
-    axes = figure.add_axes((0.4 / (columns * 0.5 + 0.4), 0, 1, 1))
-    axes.imshow(canvas, cmap="gray", vmin=0, vmax=1, aspect="auto", extent=(0, columns, rows, 0))
-    axes.set_xlim(0, columns + 0.8)
-    axes.set(xticks=[], yticks=[])
-    axes.axis("off")
-    axes.set_xlim(0, columns)
-    for row, label in enumerate(row_labels or ()):
-        axes.text(-0.4, row + 0.5, label, ha="center", va="center", fontsize=14)
-    OUTPUTS.mkdir(exist_ok=True)
-    figure.savefig(OUTPUTS / f"{name}.png")
+    _, _, height, width = images.shape
+    rows = len(images) // columns
+    grid = images.reshape(rows, columns, height, width).swapaxes(1, 2).reshape(rows * height, columns * width)
+    inches, left, top = 0.5, 0.35 if row_labels else 0.05, 0.35
+    size = (columns * inches + left + 0.05, rows * inches + top + 0.05)
+    figure = Figure(figsize=size, dpi=112)  # two pixels for one, of 28
+    axes = figure.add_axes((left / size[0], 0.05 / size[1], columns * inches / size[0], rows * inches / size[1]))
+    axes.imshow(grid, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=(0, columns, rows, 0))
+    axes.set_axis_off()
+    for row, label in enumerate(row_labels):
+        axes.text(-0.3, row + 0.5, label, ha="center", va="center", fontsize=13)
+    figure.text(left / size[0], 1 - top / 2 / size[1], title, va="center", fontsize=10)
+    _save_figure(figure, OUTPUTS / name)
+
+
+def _save_figure(figure, target):
+    with _replacing(target) as partial:
+        figure.savefig(partial, format="png")
+
+
+# ------------------------------------------------------------------------------------------------------------ main
 
 
 def main(args):
-    """Trains (or loads) the model, saves its weights and draws its pictures."""
+    """Trains the model, or loads it if `args.load_weights`, saves its weights after each epoch and draws its pictures.
+
+    Raises:
+        ValueError, OSError: as the functions above; ValueError if the loss is no longer finite.
+    """
     if getattr(args, "seed", None) is not None:
         tf.keras.utils.set_random_seed(args.seed)
-    kind = CVAE if args.is_cvae else VAE
-    model = kind(args.input_size, latent_size=args.latent_size)
+    model = (CVAE if args.is_cvae else VAE)(args.input_size, latent_size=args.latent_size)
     if args.load_weights:
         load_weights(model)
+        model.data_name = _saved_data_name(args.is_cvae)
     else:
-        train_loader = load_mnist(args.batch_size)
-        for epoch in range(args.num_epochs):
-            total = train_vae(model, train_loader, args, is_cvae=args.is_cvae)
-            print(f"Train Epoch: {epoch}  Loss: {float(total) / len(train_loader):.6f}", flush=True)
-            save_model_weights(model, args)
-        print(f"Test Loss: {test_loss(model, args.is_cvae):.6f}")
+        _train(model, args)
     if args.is_cvae:
         show_cvae_images(model, args.latent_size)
     else:
         show_vae_images(model, args.latent_size)
         show_vae_interpolation(model, args.latent_size)
-    print(f"Pictures are in {OUTPUTS}")
+    print(f"Pictures and weights are in {OUTPUTS}")
+
+
+def _train(model, args):
+    train_loader = load_mnist(args.batch_size)
+    model.data_name = load_data().name
+    print(f"Training a {type(model).__name__} on {model.data_name}, {len(train_loader)} batches of {args.batch_size}")
+    history = []
+    args.saved_epoch = None
+    for epoch in range(args.num_epochs):
+        if sys.stdout.isatty():
+            print(f"Epoch {epoch + 1}/{args.num_epochs}")
+        loss = train_vae(model, train_loader, args, is_cvae=args.is_cvae) / len(train_loader)
+        if not math.isfinite(loss):
+            raise ValueError(f"the loss became {loss} in epoch {epoch}; nothing of it was saved: try a smaller "
+                             "--learning_rate")
+        if not sys.stdout.isatty():
+            print(f"Train Epoch: {epoch}  Loss: {loss:.6f}", flush=True)
+        save_model_weights(model, args)
+        args.saved_epoch = epoch
+        history.append((loss, *evaluate(model, args.is_cvae)))
+    with _replacing(_output(args.is_cvae, ".run.json")) as partial:
+        partial.write_text(json.dumps({"data": model.data_name, "seed": args.seed, "history": history}))
+    _, reconstruction, kl = history[-1]
+    print(f"Test Loss: {reconstruction + kl:.6f}  (reconstruction {reconstruction:.2f} + KL {kl:.2f}, "
+          f"{len(load_data().x_test)} images)")
+    show_loss_curve(history, model.data_name, args.is_cvae)
+    show_reconstructions(model, args.is_cvae)
+
+
+def _saved_data_name(is_cvae):
+    """The name of the data behind the saved weights, None if it is not on record."""
+    try:
+        return json.loads(_output(is_cvae, ".run.json").read_text())["data"]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _command_line():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that files being written are cleaned up
+    args = parseArguments()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        main(args)
+    except KeyboardInterrupt:
+        saved = getattr(args, "saved_epoch", None)
+        _interrupted("before an epoch was done; no weights were saved." if saved is None else
+                     f"after epoch {saved}; its weights are in {_output(args.is_cvae, '.weights.h5')}")
+    except (ValueError, OSError) as error:
+        sys.exit(f"Error: {' '.join(str(error).split())}")
 
 
 if __name__ == "__main__":
-    try:
-        main(parseArguments())
-    except KeyboardInterrupt:
-        print("Interrupted; outputs/ holds the weights of the last whole epoch.", file=sys.stderr)
-        sys.exit(130)
+    _command_line()

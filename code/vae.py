@@ -43,6 +43,8 @@ class VAE(tf.keras.Model):
         self.input_size = input_size
         self.latent_size = latent_size
         self.hidden_dim = HIDDEN_DIM
+        # Its own generator, seeded by the global one: XLA's plain random ops do not follow the global seed.
+        self.generator = tf.random.Generator.from_seed(int(tf.random.uniform((), maxval=2**31 - 1, dtype=tf.int32)))
         side = _side(input_size)
         self.encoder = tf.keras.Sequential(
             [layers.Input(encoder_shape), layers.Flatten(), *_hidden_layers(self.hidden_dim)], name="encoder")
@@ -69,7 +71,7 @@ class VAE(tf.keras.Model):
         """
         h = self.encoder(tf.cast(x, tf.float32))  # (N, H_d)
         mu, logvar = self.mu_layer(h), self.logvar_layer(h)  # (N, Z) each
-        z = reparametrize(mu, logvar)  # (N, Z)
+        z = reparametrize(mu, logvar, self.generator)  # (N, Z)
         return self.decoder(z), mu, logvar
 
 
@@ -116,7 +118,7 @@ class CVAE(VAE):
         x = tf.reshape(tf.cast(x, tf.float32), (-1, self.input_size))  # (N, D)
         h = self.encoder(tf.concat([x, c], axis=-1))  # (N, H_d)
         mu, logvar = self.mu_layer(h), self.logvar_layer(h)  # (N, Z) each
-        z = reparametrize(mu, logvar)  # (N, Z)
+        z = reparametrize(mu, logvar, self.generator)  # (N, Z)
         return self.decoder(tf.concat([z, c], axis=-1)), mu, logvar
 
 
@@ -138,16 +140,18 @@ def _scale_class_rows(network, num_classes, scale):
     first.kernel.assign(tf.concat([kernel[:-num_classes], scale * kernel[-num_classes:]], axis=0))
 
 
-def reparametrize(mu, logvar):
+def reparametrize(mu, logvar, generator=None):
     """Samples z = mu + sigma * epsilon with epsilon ~ N(0, I), differentiably (handout, "Reparametrization").
 
     Args:
         mu, logvar: mean and log-variance (N, Z).
+        generator: the `tf.random.Generator` of epsilon; TensorFlow's global one if None.
 
     Returns:
         z (N, Z).
     """
-    epsilon = tf.random.normal(tf.shape(mu), dtype=mu.dtype)
+    mu, logvar = tf.convert_to_tensor(mu), tf.convert_to_tensor(logvar)
+    epsilon = (generator or tf.random).normal(tf.shape(mu), dtype=mu.dtype)
     return mu + tf.exp(0.5 * logvar) * epsilon
 
 
