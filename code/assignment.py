@@ -58,8 +58,11 @@ WARMUP_STEPS = 100
 # ---------------------------------------------------------------------------------------------------- command line
 
 
-def parseArguments():
-    """The command line's arguments (handout, "FAQ"); ends with status 2 and one line if one is out of range."""
+def parseArguments(argv=None):
+    """The arguments of the command line, or of the list `argv` (handout, "FAQ").
+
+    Ends the process with status 2 and one line if one is out of range.
+    """
     parser = argparse.ArgumentParser(description="Train a (conditional) VAE on MNIST and draw digits into outputs/.")
     parser.add_argument("--is_cvae", action="store_true", help="the conditional VAE instead of the VAE")
     parser.add_argument("--load_weights", action="store_true", help="draw from the saved weights, without training")
@@ -70,7 +73,7 @@ def parseArguments():
     parser.add_argument("--learning_rate", type=_positive(float), default=3e-3,
                         help="peak of the schedule (default: 0.003)")
     parser.add_argument("--seed", type=int, default=None, help="an integer, for a run that can be repeated")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.input_size != 28 * 28:
         parser.error(f"argument --input_size: MNIST's images have 784 pixels, got {args.input_size}")
     if args.seed is not None and not 0 <= args.seed < 2**32:

@@ -95,8 +95,8 @@ class CVAE(VAE):
         self._add_layers(input_size, latent_size, (input_size + num_classes,), (latent_size + num_classes,))
         # A one-hot is one unit-size input beside 784 pixels or 15 latents: unscaled, the class is too faint to be
         # learned before the latents have taken its place. 9 is the norm of a typical MNIST image.
-        _scale_class_rows(self.encoder, num_classes, 9.0)
-        _scale_class_rows(self.decoder, num_classes, 12.0)
+        _scale_class_rows(self.encoder, num_classes, 24.0)
+        _scale_class_rows(self.decoder, num_classes, 24.0)
         self(tf.zeros((1, 1, side, side)), tf.zeros((1, num_classes)))
 
     def call(self, x, c):

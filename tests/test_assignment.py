@@ -1,7 +1,5 @@
 """Training, weights and pictures on small batches; one real run where MNIST is at hand."""
 
-import os
-import pathlib
 import shutil
 import subprocess
 import sys
@@ -9,20 +7,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-
-CODE = pathlib.Path(__file__).resolve().parent.parent / "code"
-sys.path.insert(0, str(CODE))
-
 import tensorflow as tf
 
 import assignment
 import vae
-
-
-@pytest.fixture(autouse=True)
-def outputs(tmp_path, monkeypatch):
-    monkeypatch.setattr(assignment, "OUTPUTS", tmp_path)
-    return tmp_path
+from conftest import CODE, needs_mnist
 
 
 def loader(n=40, batch=16):
@@ -63,7 +52,7 @@ def test_pictures_are_drawn(outputs):
         "show_cvae_images.png", "show_vae_images.png", "show_vae_interpolation.png"]
 
 
-@pytest.mark.skipif("MNIST_NPZ" not in os.environ, reason="MNIST_NPZ is not set: no real MNIST")
+@needs_mnist
 def test_command_line_trains_on_mnist(tmp_path):
     (tmp_path / "code").mkdir()
     for name in ("vae.py", "assignment.py"):

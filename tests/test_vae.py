@@ -1,13 +1,7 @@
 """The models and their loss against NumPy, closed forms and Monte Carlo."""
 
-import pathlib
-import sys
-
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "code"))
-
 import tensorflow as tf
 
 import vae

@@ -1,0 +1,189 @@
+"""The course's own checks, for whoever hands the work in: `python code/grade.py`.
+
+Trains both models as the autograder does, asks the CVAE for 1,000 of each digit, and a classifier that was trained on
+MNIST alone what they are (handout, "Autograder & Grading").
+"""
+
+import argparse
+import json
+import sys
+import time
+from typing import NamedTuple
+
+import assignment
+import numpy as np
+import tensorflow as tf
+from matplotlib.figure import Figure
+from tensorflow.keras import layers
+
+from vae import CVAE, VAE
+
+LOSS_BAR = 120  # nats per image, after 5 epochs
+MINUTES_BAR = 30
+RECOGNISED_BAR = 90  # percent
+CLASSIFIER_BAR = 99  # percent of the real test images, for its judgement to count
+SAMPLES = 1000  # of each digit
+
+
+class Check(NamedTuple):
+    """A row of the table."""
+
+    name: str
+    bar: str
+    measured: float
+    passed: bool
+
+
+def parse_arguments(argv=None):
+    """The command line's arguments."""
+    parser = argparse.ArgumentParser(description="Check the models as the course does; exit 0 only if all pass.")
+    parser.add_argument("--weights", action="store_true", help="grade the saved weights instead of training")
+    parser.add_argument("--json", metavar="FILE", help="write the figures to FILE as well")
+    parser.add_argument("--num_epochs", default="5", help="default: 5, as the handout's bar")
+    parser.add_argument("--batch_size", default="1024", help="default: 1024")
+    parser.add_argument("--seed", default="0", help="default: 0")
+    return parser.parse_args(argv)
+
+
+def load_classifier():
+    """A convolutional classifier of MNIST: images (N, 28, 28, 1) in [0, 1] to logits (N, 10).
+
+    Trained on the real training images, and kept as `outputs/classifier.weights.h5`.
+    """
+    classifier = tf.keras.Sequential([
+        layers.Input((28, 28, 1)),
+        layers.Conv2D(32, 3, activation="relu"), layers.MaxPooling2D(),
+        layers.Conv2D(64, 3, activation="relu"), layers.MaxPooling2D(),
+        layers.Flatten(), layers.Dropout(0.5), layers.Dense(128, activation="relu"), layers.Dropout(0.5),
+        layers.Dense(10)])
+    path = assignment.OUTPUTS / "classifier.weights.h5"
+    if path.exists():
+        try:
+            classifier.load_weights(str(path))
+            return classifier
+        except Exception:  # damaged, or of another generation of Keras: each raises its own kinds
+            print(f"{path} cannot be read: training the classifier anew")
+    data, epochs, batch_size = assignment.load_data(), 5, 128
+    steps = epochs * -(-len(data.x_train) // batch_size)
+    classifier.compile(tf.keras.optimizers.Adam(tf.keras.optimizers.schedules.CosineDecay(2e-3, steps)),
+                       tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    print("Training the classifier")
+    classifier.fit(data.x_train[..., np.newaxis].astype(np.float32) / 255.0, data.y_train, batch_size=batch_size,
+                   epochs=epochs, verbose=1 if sys.stdout.isatty() else 2)
+    with assignment._replacing(path) as partial:
+        classifier.save_weights(str(partial))
+    return classifier
+
+
+def recognise(classifier, images):
+    """The digits, int (N,), that the classifier sees in images (N, 28, 28) or (N, 1, 28, 28) in [0, 1]."""
+    logits = classifier.predict(np.reshape(images, (-1, 28, 28, 1)), batch_size=1000, verbose=0)
+    return np.argmax(logits, axis=1)
+
+
+def confusion_matrix(asked, recognised):
+    """Counts (10, 10): row the digit asked for, column the digit recognised."""
+    matrix = np.zeros((10, 10), int)
+    np.add.at(matrix, (asked, recognised), 1)
+    return matrix
+
+
+def recognition(matrix):
+    """Of a confusion matrix: percent recognised of all, percent of the worst digit, and the worst digit."""
+    by_digit = 100 * np.diag(matrix) / matrix.sum(axis=1)
+    return 100 * np.trace(matrix) / matrix.sum(), by_digit.min(), int(by_digit.argmin())
+
+
+def sample(model):
+    """`SAMPLES` conditional samples of each digit with fresh noise: digits (N,) and images (N, 1, 28, 28)."""
+    digits = np.repeat(np.arange(10), SAMPLES)
+    z = tf.random.normal((len(digits), model.latent_size))
+    return digits, model.decoder(tf.concat([z, assignment.one_hot(digits, 10)], axis=-1)).numpy()
+
+
+def train(kind, options):
+    """Trains a model as the autograder does: the model, its loss in each epoch, and the minutes it took."""
+    args = assignment.parseArguments(
+        ["--num_epochs", options.num_epochs, "--batch_size", options.batch_size, "--seed", options.seed])
+    tf.keras.utils.set_random_seed(args.seed)
+    model, start, losses = kind(args.input_size), time.perf_counter(), []
+    train_loader = assignment.load_mnist(args.batch_size)
+    for epoch in range(args.num_epochs):
+        losses.append(assignment.train_vae(model, train_loader, args, is_cvae=kind is CVAE) / len(train_loader))
+        print(f"{kind.__name__} Train Epoch: {epoch}  Loss: {losses[-1]:.6f}", flush=True)
+    return model, losses, (time.perf_counter() - start) / 60
+
+
+def grade(options):
+    """Runs every check and prints the table.
+
+    Returns:
+        The checks, and the figures as a dictionary.
+    """
+    checks, figures = [], {"data": assignment.load_data().name, **vars(options)}
+    for kind in (VAE, CVAE):
+        name = kind.__name__
+        if options.weights:
+            model = assignment.load_weights(kind(784))
+        else:
+            model, losses, minutes = train(kind, options)
+            figures[name] = {"losses": losses, "minutes": minutes}
+            checks.append(Check(f"{name}: loss of the last epoch", f"< {LOSS_BAR}", losses[-1], losses[-1] < LOSS_BAR))
+            checks.append(Check(f"{name}: minutes of training", f"< {MINUTES_BAR}", minutes, minutes < MINUTES_BAR))
+        test_loss = sum(assignment.evaluate(model, is_cvae=kind is CVAE))
+        figures.setdefault(name, {})["test_loss"] = test_loss
+        checks.append(Check(f"{name}: loss on the test images", f"< {LOSS_BAR}", test_loss, test_loss < LOSS_BAR))
+
+    data, classifier = assignment.load_data(), load_classifier()
+    accuracy = 100 * np.mean(recognise(classifier, data.x_test.astype(np.float32) / 255.0) == data.y_test)
+    asked, images = sample(model)  # of the CVAE, the last of the two
+    matrix = confusion_matrix(asked, recognise(classifier, images))
+    recognised, worst, worst_digit = recognition(matrix)
+    checks.append(Check("classifier: % of real test images right", f">= {CLASSIFIER_BAR}", accuracy,
+                        accuracy >= CLASSIFIER_BAR))
+    checks.append(Check("CVAE: % of samples recognised", f"> {RECOGNISED_BAR}", recognised,
+                        recognised > RECOGNISED_BAR))
+    figures.update(classifier_accuracy=accuracy, recognised=recognised, worst=worst, worst_digit=worst_digit,
+                   confusion=matrix.tolist())
+    print_table(checks)
+    print(f"Worst digit: {worst_digit}, {worst:.1f} % recognised")
+    draw_confusion(matrix, f"{recognised:.2f} % of the CVAE's samples recognised ({data.name})")
+    return checks, figures
+
+
+def print_table(checks):
+    """Prints check, bar, measured and whether it passed."""
+    print(f"\n{'check':<42}{'bar':>8}{'measured':>12}  pass")
+    for check in checks:
+        print(f"{check.name:<42}{check.bar:>8}{check.measured:>12.2f}  {'yes' if check.passed else 'NO'}")
+
+
+def draw_confusion(matrix, title):
+    """Draws `outputs/grade_confusion.png`: asked digit against recognised digit."""
+    figure = Figure(figsize=(5.4, 5.2), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(np.sqrt(matrix), cmap="Blues")  # the root, so that a few mistakes show
+    for (row, column), count in np.ndenumerate(matrix):
+        if count:
+            axes.text(column, row, count, ha="center", va="center", fontsize=9, color="white" if row == column else "black")
+    axes.set(xticks=range(10), yticks=range(10), xlabel="recognised as", ylabel="digit asked for")
+    axes.set_title(title, fontsize=10)
+    assignment._save_figure(figure, assignment.OUTPUTS / "grade_confusion.png")
+
+
+def main(argv=None):
+    """Grades; returns the exit status: 0 if every check passed, 1 otherwise."""
+    options = parse_arguments(argv)
+    try:
+        checks, figures = grade(options)
+        if options.json:
+            with open(options.json, "w") as file:
+                json.dump(figures, file, indent=1)
+    except (ValueError, OSError) as error:
+        print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    return 0 if all(check.passed for check in checks) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
