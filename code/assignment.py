@@ -3,12 +3,14 @@
 The models and their loss live in `vae.py`. Everything is written to `outputs/` in the project's folder.
 """
 
+import atexit
 import signal
 import sys
 
 
 def _interrupted(message):
-    print(f"Interrupted {message}", file=sys.stderr)
+    """Ends the process with the shell's status for Ctrl-C; the line comes at exit, when stderr is surely open."""
+    atexit.register(print, f"Interrupted {message}", file=sys.stderr)
     sys.exit(130)
 
 

@@ -1,0 +1,156 @@
+"""The command line as a user runs it: real runs, mistakes, interruptions."""
+
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+import assignment
+import vae
+from conftest import needs_mnist
+
+SHORT = ("--batch_size", "100", "--num_epochs", "2")
+
+
+@needs_mnist
+def test_one_epoch_on_mnist(project, tmp_path):
+    status, stdout, stderr = project.run("--is_cvae", "--num_epochs", "1", mnist=os.environ["MNIST_NPZ"], cwd=tmp_path)
+    assert status == 0 and stderr == ""
+    lines = stdout.splitlines()
+    assert lines[0].endswith("on MNIST, 58 batches of 1024")
+    assert lines[1].startswith("Train Epoch: 0  Loss: ")
+    # An untrained model is at 784 * log 2 = 543 and more, that of the mean image at 206
+    assert float(lines[2].split()[2]) < 206
+    assert sorted(f.name for f in project.outputs.iterdir()) == [
+        "cvae.run.json", "cvae.weights.h5", "cvae_loss.png", "cvae_reconstructions.png", "show_cvae_images.png"]
+
+
+def test_saved_weights_are_drawn_without_data(project):
+    assert project.run(*SHORT, "--seed", "1")[0] == 0
+    (project.outputs / "show_vae_images.png").unlink()
+    status, _, stderr = project.run("--load_weights", mnist="/nowhere.npz")
+    assert status == 0 and stderr == ""
+    assert (project.outputs / "show_vae_images.png").exists()
+
+
+def test_a_seed_repeats_a_run_and_no_seed_does_not(project):
+    def run(*arguments):
+        status, stdout, _ = project.run(*SHORT, *arguments)
+        assert status == 0
+        return stdout, [f.read_bytes() for f in sorted(project.outputs.glob("*.png"))]
+
+    assert run("--seed", "5") == run("--seed", "5")
+    assert run()[0] != run()[0]
+
+
+@pytest.mark.parametrize("arguments", [
+    *[[f"--{name}", value] for name in ("batch_size", "num_epochs", "latent_size", "input_size", "learning_rate")
+      for value in ("0", "-1", "nan", "inf", "x")],
+    ["--input_size", "783"], ["--input_size", "64"], ["--seed", "-1"], ["--batch_size", "1.5"], ["--nonsense"]])
+def test_bad_arguments_end_with_status_2_and_say_why(arguments, capsys):
+    with pytest.raises(SystemExit) as end:
+        assignment.parseArguments(arguments)
+    assert end.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "error:" in last and arguments[0].lstrip("-") in last and arguments[-1].lstrip("-") in last
+
+
+@pytest.mark.parametrize("arguments, mnist, message", [
+    (["--load_weights"], None, "train first"),
+    (["--batch_size", "601"], None, "batch_size must be from 1 to 600"),
+    ([], "/nowhere.npz", "there is no such file"),
+])
+def test_mistakes_are_one_line_and_status_1(project, arguments, mnist, message):
+    status, _, stderr = project.run(*arguments, mnist=mnist)
+    assert status == 1
+    assert stderr.count("\n") == 1 and message in stderr
+
+
+def test_outputs_that_is_a_file_is_one_line(project):
+    project.outputs.write_text("in the way")
+    status, _, stderr = project.run(*SHORT)
+    assert status == 1 and stderr.count("\n") == 1 and "outputs" in stderr
+    assert project.outputs.read_text() == "in the way"
+
+
+def test_a_full_disk_keeps_the_last_weights(project):
+    assert project.run(*SHORT)[0] == 0
+    whole = (project.outputs / "vae.weights.h5").read_bytes()
+
+    def limit():  # a file cannot grow past a megabyte; the weights are seven
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
+
+    status, _, stderr = project.run(*SHORT, preexec_fn=limit)
+    assert status == 1 and stderr.count("\n") == 1 and stderr.startswith("Error: ")
+    assert (project.outputs / "vae.weights.h5").read_bytes() == whole
+    assert not list(project.outputs.glob(".*"))
+
+
+def test_ctrl_c_is_one_line_and_status_130(project):
+    process = project.start("--batch_size", "100", "--num_epochs", "100000")
+    while "Train Epoch: 1 " not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stderr.count("\n") == 1 and "after epoch" in stderr and "vae.weights.h5" in stderr
+    assert not list(project.outputs.glob(".*"))
+
+
+def test_ctrl_c_while_starting_is_one_line(project):
+    process = project.start()
+    time.sleep(0.7)  # in the import of TensorFlow
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130 and stderr.count("\n") == 1
+
+
+def test_two_runs_at_once_leave_whole_files(project):
+    runs = [project.start("--batch_size", "100", "--num_epochs", "10") for _ in range(2)]
+    for run in runs:
+        _, stderr = run.communicate(timeout=300)
+        assert run.returncode == 0, stderr
+    assert project.run("--load_weights")[0] == 0
+    assert not list(project.outputs.glob(".*"))
+
+
+def test_killed_at_any_moment_the_weights_load(project, outputs):
+    # Forked children share one import of TensorFlow; each trains until it is killed.
+    script = textwrap.dedent("""
+        import os, shutil, signal, sys, time
+        sys.path.insert(0, sys.argv[1])
+        import assignment
+        weights = assignment.OUTPUTS / "vae.weights.h5"
+        for i, delay in enumerate(map(float, sys.argv[2:])):
+            weights.unlink(missing_ok=True)
+            child = os.fork()
+            if not child:
+                sys.stdout = open(os.devnull, "w")
+                assignment.main(assignment.parseArguments(["--batch_size", "300", "--num_epochs", "100000"]))
+                os._exit(1)
+            while not weights.exists():
+                assert os.waitpid(child, os.WNOHANG) == (0, 0)
+                time.sleep(0.001)
+            time.sleep(delay)
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            shutil.copy(weights, assignment.OUTPUTS / f"{i}.h5")
+        """)
+    delays = [str(random.uniform(0, 0.5)) for _ in range(20)]
+    command = [sys.executable, "-c", script, str(project.code), *delays]
+    done = subprocess.run(command, env={**os.environ, "MNIST_NPZ": str(project.mnist)}, capture_output=True, text=True,
+                          timeout=300)
+    assert done.returncode == 0, done.stderr
+    outputs.mkdir()
+    for i in range(20):
+        (outputs / "vae.weights.h5").write_bytes((project.outputs / f"{i}.h5").read_bytes())
+        assignment.load_weights(vae.VAE(784))
+    assert project.run(*SHORT)[0] == 0
+    assert not list(project.outputs.glob(".*.h5"))
