@@ -72,14 +72,16 @@ def parseArguments(argv=None):
     parser.add_argument("--num_epochs", type=_positive(int), default=10, help="passes over the data (default: 10)")
     parser.add_argument("--latent_size", type=_positive(int), default=15, help="Z, latents (default: 15)")
     parser.add_argument("--input_size", type=_positive(int), default=28 * 28, help="pixels of an image (default: 784)")
-    parser.add_argument("--learning_rate", type=_positive(float), default=3e-3,
-                        help="peak of the schedule (default: 0.003)")
+    parser.add_argument("--learning_rate", type=_positive(float), default=None,
+                        help="peak of the schedule (default: 0.006 * sqrt(batch_size / 1024))")
     parser.add_argument("--seed", type=int, default=None, help="an integer, for a run that can be repeated")
     args = parser.parse_args(argv)
     if args.input_size != 28 * 28:
         parser.error(f"argument --input_size: MNIST's images have 784 pixels, got {args.input_size}")
     if args.seed is not None and not 0 <= args.seed < 2**32:
         parser.error(f"argument --seed: must be from 0 to 4294967295, got {args.seed}")
+    if args.learning_rate is None:  # the noise of a gradient, and so the step it bears, goes with the root of the batch
+        args.learning_rate = 6e-3 * math.sqrt(args.batch_size / 1024)
     return args
 
 
@@ -181,7 +183,8 @@ def load_mnist(batch_size, buffer_size=1024):
 
     Args:
         batch_size: B.
-        buffer_size: images in the shuffle buffer.
+        buffer_size: the least number of images to shuffle among. All are, since a buffer of indices is small, and
+            MNIST's order is by writer: a buffer of 1024 costs a nat and readability.
 
     Returns:
         A `tf.data.Dataset` of (images (B, 1, 28, 28) float32 in [0, 1], labels (B,) int32), reshuffled each epoch,
@@ -199,7 +202,7 @@ def load_mnist(batch_size, buffer_size=1024):
     def gather(indices):
         return tf.cast(tf.gather(x, indices)[:, tf.newaxis], tf.float32) / 255.0, tf.gather(y, indices)
 
-    indices = tf.data.Dataset.range(len(data.x_train)).shuffle(buffer_size)
+    indices = tf.data.Dataset.range(len(data.x_train)).shuffle(max(buffer_size, len(data.x_train)))
     return indices.batch(batch_size, drop_remainder=True).map(gather).prefetch(2)
 
 
@@ -212,8 +215,8 @@ def train_vae(model, train_loader, args, is_cvae=False):
     Args:
         model: a `VAE`, or a `CVAE` if `is_cvae`.
         train_loader: batches of (images (B, 1, H, W) in [0, 1], labels (B,)).
-        args: `learning_rate`; if it has `num_epochs` too and the loader a length, the rate warms up and then follows
-            a cosine over that many epochs. Read in the model's first epoch: the optimizer stays with the model.
+        args: `learning_rate`, the peak of a schedule that warms up and then follows a cosine over `num_epochs` (10 if
+            args has none). Read in the model's first epoch: the optimizer stays with the model.
 
     Returns:
         The sum of the batches' losses, a float: `total / len(train_loader)` is the average loss per image.
@@ -243,13 +246,12 @@ def _length(train_loader):
 
 
 def _optimizer(train_loader, args):
-    rate, epochs, batches = args.learning_rate, getattr(args, "num_epochs", None), _length(train_loader)
-    if epochs and batches:
-        steps = epochs * batches
-        # Without a slow start the first steps, which only learn the mean image, kill hidden units for good.
-        warmup = min(WARMUP_STEPS, steps // 3)
-        rate = tf.keras.optimizers.schedules.CosineDecay(
-            0.0, max(1, steps - warmup), alpha=0.01, warmup_target=rate, warmup_steps=warmup)
+    """Adam, its rate warming up and then following a cosine over the epochs of the run."""
+    steps = getattr(args, "num_epochs", 10) * (_length(train_loader) or 58)  # 58: MNIST in batches of 1024
+    # Without a slow start the first steps, which only learn the mean image, spoil hidden units for good.
+    warmup = min(WARMUP_STEPS, steps // 3)
+    rate = tf.keras.optimizers.schedules.CosineDecay(
+        0.0, max(1, steps - warmup), alpha=0.01, warmup_target=args.learning_rate, warmup_steps=warmup)
     # beta_2 below Keras' 0.999: a run is a few hundred steps, too few for a memory of a thousand.
     return tf.keras.optimizers.Adam(rate, beta_2=0.95)
 

@@ -93,9 +93,9 @@ class CVAE(VAE):
             raise ValueError(f"num_classes must be positive, got {num_classes}")
         self.num_classes = num_classes
         self._add_layers(input_size, latent_size, (input_size + num_classes,), (latent_size + num_classes,))
-        # A one-hot is one unit-size input beside 784 pixels or 15 latents: unscaled, the class is too faint to be
-        # learned before the latents have taken its place. 9 is the norm of a typical MNIST image.
-        _scale_class_rows(self.encoder, num_classes, 24.0)
+        # A one-hot is one unit-size input beside 784 pixels or 15 latents: unscaled, the latents learn the class before
+        # the class is heard, and samples are misread. Louder is more readable and costs loss: README, "Graded".
+        _scale_class_rows(self.encoder, num_classes, 20.0)
         _scale_class_rows(self.decoder, num_classes, 24.0)
         self(tf.zeros((1, 1, side, side)), tf.zeros((1, num_classes)))
 
