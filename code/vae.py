@@ -56,8 +56,10 @@ class VAE(tf.keras.Model):
             name="logvar")
         self.decoder = tf.keras.Sequential(
             [layers.Input(decoder_shape), *_hidden_layers(self.hidden_dim),
-             # Most pixels are background: start dark, sigmoid(-2) = 0.12.
-             layers.Dense(input_size, activation="sigmoid", bias_initializer=tf.keras.initializers.Constant(-2.0)),
+             # Starts at a dark image, sigmoid(-2) = 0.12, whatever z is: most pixels are background, and there are no
+             # random images to unlearn.
+             layers.Dense(input_size, activation="sigmoid", kernel_initializer="zeros",
+                          bias_initializer=tf.keras.initializers.Constant(-2.0)),
              layers.Reshape((1, side, side))], name="decoder")
 
     def call(self, x):

@@ -1,0 +1,140 @@
+"""Where the time goes, beside what the machine can do. By hand: `python tests/bench.py`, with MNIST at hand.
+
+Every ratio is of medians taken in turns in one process, so that it holds on a noisy machine.
+"""
+
+import os
+import pathlib
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+
+CODE = pathlib.Path(__file__).resolve().parent.parent / "code"
+sys.path.insert(0, str(CODE))
+
+import assignment
+import numpy as np
+import tensorflow as tf
+
+from vae import CVAE, VAE, loss_function
+
+ROUNDS = 3
+EAGER_IMAGES = 10_240  # the eager loop is timed on so many images, and scaled to an epoch
+
+
+def seconds(call, *args):
+    """Wall-clock seconds of one call."""
+    start = time.perf_counter()
+    call(*args)
+    return time.perf_counter() - start
+
+
+@tf.function
+def _matmuls(a, b):
+    for _ in range(10):
+        b = tf.matmul(a, b) * 0.02
+    return b
+
+
+def matmul_ceiling(n=2048):
+    """The machine's float32 matmul rate, floating-point operations a second: best of a few products of n x n."""
+    a, b = tf.random.normal((n, n)), tf.random.normal((n, n))
+    _matmuls(a, b)
+    return 10 * 2 * n**3 / min(seconds(lambda: _matmuls(a, b).numpy()) for _ in range(3))
+
+
+def arguments(batch_size, num_epochs=10):
+    return assignment.parseArguments(["--batch_size", str(batch_size), "--num_epochs", str(num_epochs)])
+
+
+def eager_epoch(model, optimizer, batches, is_cvae):
+    """The loop as it is usually written: a GradientTape a batch, nothing compiled."""
+    for images, labels in batches:
+        with tf.GradientTape() as tape:
+            c = (tf.one_hot(labels, 10),) if is_cvae else ()
+            x_hat, mu, logvar = model(images, *c)
+            loss = loss_function(x_hat, images, mu, logvar)
+        variables = model.trainable_variables
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
+
+
+def bench_epochs():
+    print(f"{'model':<6}{'batch':>6}{'s/epoch':>9}{'GFLOP/s':>9}{'ceiling':>9}{'share':>7}{'x eager':>9}")
+    for kind, is_cvae in ((VAE, False), (CVAE, True)):
+        for batch_size in (1024, 128):
+            model, eager, args = kind(784), kind(784), arguments(batch_size)
+            loader, optimizer = assignment.load_mnist(batch_size), tf.keras.optimizers.Adam(1e-3)
+            few = loader.take(EAGER_IMAGES // batch_size)
+            images = len(loader) * batch_size
+            assignment.train_vae(model, loader, args, is_cvae)  # compiles
+            eager_epoch(eager, optimizer, loader.take(2), is_cvae)
+            rounds = [(matmul_ceiling(), seconds(assignment.train_vae, model, loader, args, is_cvae),
+                       seconds(eager_epoch, eager, optimizer, few, is_cvae) * images / (len(few) * batch_size))
+                      for _ in range(ROUNDS)]
+            ceiling, epoch, eager_time = np.median(rounds, axis=0)
+            weights = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+            rate = 6 * weights * images / epoch
+            print(f"{kind.__name__:<6}{batch_size:>6}{epoch:>9.2f}{rate / 1e9:>9.0f}{ceiling / 1e9:>9.0f}"
+                  f"{rate / ceiling:>7.2f}{eager_time / epoch:>9.1f}", flush=True)
+
+
+def bench_race():
+    print("\nSeconds of training until the VAE's test loss is below\n"
+          f"{'batch':>6}{'epochs':>8}{'110':>8}{'108':>8}{'105':>8}{'at the end':>12}")
+    for batch_size, num_epochs in ((1024, 5), (1024, 10), (128, 2), (128, 5)):
+        model, args, loader = VAE(784), arguments(batch_size, num_epochs), assignment.load_mnist(batch_size)
+        reached, spent = {}, 0.0
+        for _ in range(num_epochs):
+            spent += seconds(assignment.train_vae, model, loader, args)  # compiling counts
+            loss = sum(assignment.evaluate(model))
+            reached = {bar: reached.get(bar, spent) for bar in (110, 108, 105) if loss < bar or bar in reached}
+        cells = "".join(f"{reached[bar]:>8.1f}" if bar in reached else f"{'-':>8}" for bar in (110, 108, 105))
+        print(f"{batch_size:>6}{num_epochs:>8}{cells}{loss:>12.2f}", flush=True)
+
+
+def bench_command():
+    """One epoch of the command line, whole and by its parts."""
+    parts = {"import": [], "data": [], "first step": [], "training": [], "test loss": [], "saving": [], "pictures": []}
+    with tempfile.TemporaryDirectory() as folder:
+        assignment.OUTPUTS = pathlib.Path(folder)
+        for _ in range(ROUNDS):
+            parts["import"].append(seconds(
+                lambda: subprocess.run([sys.executable, "-c", "import assignment"], cwd=CODE, check=True)))
+            assignment.load_data.cache_clear()
+            model, args = CVAE(784), arguments(1024)
+            parts["data"].append(seconds(assignment.load_mnist, 1024))
+            loader = assignment.load_mnist(1024)
+            parts["first step"].append(seconds(assignment.train_vae, model, loader.take(1), args, True))
+            parts["training"].append(seconds(assignment.train_vae, model, loader, args, True))
+            parts["test loss"].append(seconds(assignment.evaluate, model, True))
+            args.is_cvae = True
+            parts["saving"].append(seconds(assignment.save_model_weights, model, args))
+            parts["pictures"].append(seconds(lambda: (
+                assignment.show_cvae_images(model, 15), assignment.show_reconstructions(model, True),
+                assignment.show_loss_curve([(1.0, 1.0, 1.0)], "", True))))
+    print("\nparts of `assignment.py --is_cvae --num_epochs 1`, seconds: "
+          + ", ".join(f"{name} {np.median(times):.2f}" for name, times in parts.items()))
+
+
+def bench_whole_command():
+    command = [sys.executable, str(CODE / "assignment.py"), "--is_cvae", "--num_epochs", "1"]
+    with tempfile.TemporaryDirectory() as folder:  # a copy, so that the project's outputs stay
+        code = pathlib.Path(folder) / "code"
+        code.mkdir()
+        for name in ("vae.py", "assignment.py"):
+            (code / name).write_bytes((CODE / name).read_bytes())
+        command[1] = str(code / "assignment.py")
+        times = [seconds(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL)) for _ in range(ROUNDS)]
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    print(f"the whole command: {np.median(times):.1f} s, peak resident memory {peak:.2f} GiB")
+
+
+if __name__ == "__main__":
+    if not os.environ.get("MNIST_NPZ"):
+        print("MNIST_NPZ is not set: timing whatever data assignment.load_data finds")
+    bench_epochs()
+    bench_race()
+    bench_command()
+    bench_whole_command()
