@@ -173,8 +173,10 @@ def one_hot(labels, class_size):
         ValueError: a label is not in 0 to class_size - 1 (checked where the values are known, so not in a graph).
     """
     labels = tf.reshape(tf.cast(labels, tf.int32), (-1,))
-    if tf.executing_eagerly() and len(labels) and not 0 <= int(min(labels)) <= int(max(labels)) < class_size:
-        raise ValueError(f"labels must be from 0 to {class_size - 1}, got {int(min(labels))} to {int(max(labels))}")
+    if tf.executing_eagerly() and len(labels):
+        low, high = int(tf.reduce_min(labels)), int(tf.reduce_max(labels))
+        if not 0 <= low <= high < class_size:
+            raise ValueError(f"labels must be from 0 to {class_size - 1}, got {low} to {high}")
     return tf.one_hot(labels, class_size)
 
 

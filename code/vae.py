@@ -12,7 +12,7 @@ import math
 import tensorflow as tf
 from tensorflow.keras import layers
 
-HIDDEN_DIM = 512
+HIDDEN_DIM = 400
 
 
 class VAE(tf.keras.Model):
