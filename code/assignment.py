@@ -448,7 +448,7 @@ def _draw_grid(name, images, columns, title, row_labels=()):
 
 def _save_figure(figure, target):
     with _replacing(target) as partial:
-        figure.savefig(partial, format="png")
+        figure.savefig(partial, format="png", pil_kwargs={"optimize": True})
 
 
 # ------------------------------------------------------------------------------------------------------------ main

@@ -60,8 +60,45 @@ def eager_epoch(model, optimizer, batches, is_cvae):
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
 
 
+def bench_whole_command():
+    command = [sys.executable, str(CODE / "assignment.py"), "--is_cvae", "--num_epochs", "1"]
+    with tempfile.TemporaryDirectory() as folder:  # a copy, so that the project's outputs stay
+        code = pathlib.Path(folder) / "code"
+        code.mkdir()
+        for name in ("vae.py", "assignment.py"):
+            (code / name).write_bytes((CODE / name).read_bytes())
+        command[1] = str(code / "assignment.py")
+        times = [seconds(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL)) for _ in range(ROUNDS)]
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    print(f"the whole command: {np.median(times):.1f} s, peak resident memory {peak:.2f} GiB")
+
+
+def bench_command():
+    """One epoch of the command line, whole and by its parts."""
+    parts = {"import": [], "data": [], "first step": [], "training": [], "test loss": [], "saving": [], "pictures": []}
+    with tempfile.TemporaryDirectory() as folder:
+        assignment.OUTPUTS = pathlib.Path(folder)
+        for _ in range(ROUNDS):
+            parts["import"].append(seconds(
+                lambda: subprocess.run([sys.executable, "-c", "import assignment"], cwd=CODE, check=True)))
+            assignment.load_data.cache_clear()
+            model, args = CVAE(784), arguments(1024)
+            parts["data"].append(seconds(assignment.load_mnist, 1024))
+            loader = assignment.load_mnist(1024)
+            parts["first step"].append(seconds(assignment.train_vae, model, loader.take(1), args, True))
+            parts["training"].append(seconds(assignment.train_vae, model, loader, args, True))
+            parts["test loss"].append(seconds(assignment.evaluate, model, True))
+            args.is_cvae = True
+            parts["saving"].append(seconds(assignment.save_model_weights, model, args))
+            parts["pictures"].append(seconds(lambda: (
+                assignment.show_cvae_images(model, 15), assignment.show_reconstructions(model, True),
+                assignment.show_loss_curve([(1.0, 1.0, 1.0)], "", True))))
+    print("parts of `assignment.py --is_cvae --num_epochs 1`, seconds: "
+          + ", ".join(f"{name} {np.median(times):.2f}" for name, times in parts.items()))
+
+
 def bench_epochs():
-    print(f"{'model':<6}{'batch':>6}{'s/epoch':>9}{'GFLOP/s':>9}{'ceiling':>9}{'share':>7}{'x eager':>9}")
+    print(f"\n{'model':<6}{'batch':>6}{'s/epoch':>9}{'GFLOP/s':>9}{'ceiling':>9}{'share':>7}{'x eager':>9}")
     for kind, is_cvae in ((VAE, False), (CVAE, True)):
         for batch_size in (1024, 128):
             model, eager, args = kind(784), kind(784), arguments(batch_size)
@@ -94,47 +131,10 @@ def bench_race():
         print(f"{batch_size:>6}{num_epochs:>8}{cells}{loss:>12.2f}", flush=True)
 
 
-def bench_command():
-    """One epoch of the command line, whole and by its parts."""
-    parts = {"import": [], "data": [], "first step": [], "training": [], "test loss": [], "saving": [], "pictures": []}
-    with tempfile.TemporaryDirectory() as folder:
-        assignment.OUTPUTS = pathlib.Path(folder)
-        for _ in range(ROUNDS):
-            parts["import"].append(seconds(
-                lambda: subprocess.run([sys.executable, "-c", "import assignment"], cwd=CODE, check=True)))
-            assignment.load_data.cache_clear()
-            model, args = CVAE(784), arguments(1024)
-            parts["data"].append(seconds(assignment.load_mnist, 1024))
-            loader = assignment.load_mnist(1024)
-            parts["first step"].append(seconds(assignment.train_vae, model, loader.take(1), args, True))
-            parts["training"].append(seconds(assignment.train_vae, model, loader, args, True))
-            parts["test loss"].append(seconds(assignment.evaluate, model, True))
-            args.is_cvae = True
-            parts["saving"].append(seconds(assignment.save_model_weights, model, args))
-            parts["pictures"].append(seconds(lambda: (
-                assignment.show_cvae_images(model, 15), assignment.show_reconstructions(model, True),
-                assignment.show_loss_curve([(1.0, 1.0, 1.0)], "", True))))
-    print("\nparts of `assignment.py --is_cvae --num_epochs 1`, seconds: "
-          + ", ".join(f"{name} {np.median(times):.2f}" for name, times in parts.items()))
-
-
-def bench_whole_command():
-    command = [sys.executable, str(CODE / "assignment.py"), "--is_cvae", "--num_epochs", "1"]
-    with tempfile.TemporaryDirectory() as folder:  # a copy, so that the project's outputs stay
-        code = pathlib.Path(folder) / "code"
-        code.mkdir()
-        for name in ("vae.py", "assignment.py"):
-            (code / name).write_bytes((CODE / name).read_bytes())
-        command[1] = str(code / "assignment.py")
-        times = [seconds(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL)) for _ in range(ROUNDS)]
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    print(f"the whole command: {np.median(times):.1f} s, peak resident memory {peak:.2f} GiB")
-
-
 if __name__ == "__main__":
     if not os.environ.get("MNIST_NPZ"):
         print("MNIST_NPZ is not set: timing whatever data assignment.load_data finds")
+    bench_whole_command()  # first: a child's peak memory starts at its parent's
+    bench_command()
     bench_epochs()
     bench_race()
-    bench_command()
-    bench_whole_command()
