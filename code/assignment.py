@@ -418,7 +418,7 @@ def show_loss_curve(history, data_name, is_cvae):
              title=f"{'CVAE' if is_cvae else 'VAE'} loss ({data_name})")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
-    axes.legend(loc="center right")
+    axes.legend(loc="upper right")
     _save_figure(figure, _output(is_cvae, "_loss.png"))
 
 

@@ -45,10 +45,10 @@ class Project:
         self.mnist = folder / "small.npz"
         np.savez(self.mnist, **small_arrays())
 
-    def start(self, *arguments, mnist=None, **options):
+    def start(self, *arguments, mnist=None, terminal=subprocess.PIPE, **options):
         command = [sys.executable, str(self.code / "assignment.py"), *arguments]
         env = {**os.environ, "MNIST_NPZ": str(mnist or self.mnist)}
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, **options)
+        return subprocess.Popen(command, stdout=terminal, stderr=subprocess.PIPE, text=True, env=env, **options)
 
     def run(self, *arguments, **options):
         """Returns (exit status, stdout, stderr)."""
