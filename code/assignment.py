@@ -54,7 +54,8 @@ OUTPUTS = pathlib.Path(__file__).resolve().parent.parent / "outputs"
 MNIST = "MNIST"
 # Only Keras 3 has `ops`. XLA makes a step faster with the TensorFlow of Keras 3, and slower with that of Keras 2 (2.15).
 USE_XLA = hasattr(tf.keras, "ops")
-WARMUP_STEPS = 100
+WARMUP_STEPS = 100  # without a slow start the first steps, which only learn the mean image, spoil hidden units for good
+BETA_2 = 0.95  # below Keras' 0.999: a run is a few hundred steps, too few for a memory of a thousand
 
 
 # ---------------------------------------------------------------------------------------------------- command line
@@ -72,16 +73,15 @@ def parseArguments(argv=None):
     parser.add_argument("--num_epochs", type=_positive(int), default=10, help="passes over the data (default: 10)")
     parser.add_argument("--latent_size", type=_positive(int), default=15, help="Z, latents (default: 15)")
     parser.add_argument("--input_size", type=_positive(int), default=28 * 28, help="pixels of an image (default: 784)")
-    parser.add_argument("--learning_rate", type=_positive(float), default=None,
-                        help="peak of the schedule (default: 0.006 * sqrt(batch_size / 1024))")
+    parser.add_argument("--learning_rate", type=_positive(float), default=2e-3,
+                        help="peak of the schedule for batches of 128; it goes with the root of the batch size "
+                        "(default: 0.002)")
     parser.add_argument("--seed", type=int, default=None, help="an integer, for a run that can be repeated")
     args = parser.parse_args(argv)
     if args.input_size != 28 * 28:
         parser.error(f"argument --input_size: MNIST's images have 784 pixels, got {args.input_size}")
     if args.seed is not None and not 0 <= args.seed < 2**32:
         parser.error(f"argument --seed: must be from 0 to 4294967295, got {args.seed}")
-    if args.learning_rate is None:  # the noise of a gradient, and so the step it bears, goes with the root of the batch
-        args.learning_rate = 6e-3 * math.sqrt(args.batch_size / 1024)
     return args
 
 
@@ -102,13 +102,21 @@ def _positive(number):
 
 
 class Data(NamedTuple):
-    """A data set in MNIST's format: uint8 images (N, 28, 28), 0 is background, and labels (N,), 0 to 9."""
+    """A data set in MNIST's format: uint8 images (N, 28, 28), 0 is background, and int32 labels (N,), 0 to 9.
+
+    Tensors, so that batches are gathered from the one copy of the images that is held.
+    """
 
     name: str
-    x_train: np.ndarray
-    y_train: np.ndarray
-    x_test: np.ndarray
-    y_test: np.ndarray
+    x_train: tf.Tensor
+    y_train: tf.Tensor
+    x_test: tf.Tensor
+    y_test: tf.Tensor
+
+
+def _data(name, x_train, y_train, x_test, y_test):
+    return Data(name, tf.constant(x_train), tf.constant(y_train, tf.int32),
+                tf.constant(x_test), tf.constant(y_test, tf.int32))
 
 
 @functools.lru_cache(maxsize=1)
@@ -127,7 +135,7 @@ def load_data():
         return _read_npz(path)
     try:
         (x_train, y_train), (x_test, y_test) = tf.keras.datasets.mnist.load_data()
-        return Data(MNIST, x_train, y_train, x_test, y_test)
+        return _data(MNIST, x_train, y_train, x_test, y_test)
     except Exception as error:  # Keras raises a bare Exception where the download fails
         reason = str(error).splitlines()[0]
     try:
@@ -138,7 +146,7 @@ def load_data():
           "Using digits RENDERED FROM FONTS instead: losses and pictures are NOT MNIST's.\n"
           f"To use MNIST, set MNIST_NPZ to the path of an mnist.npz.\n{'*' * 88}\n", file=sys.stderr, flush=True)
     (x_train, y_train), (x_test, y_test) = rendered_digits()
-    return Data("rendered digits, not MNIST", x_train, y_train, x_test, y_test)
+    return _data("rendered digits, not MNIST", x_train, y_train, x_test, y_test)
 
 
 def _read_npz(path):
@@ -163,7 +171,7 @@ def _read_npz(path):
             raise unusable(f"y_{part} must be integers of shape ({len(x)},), got {y.dtype} {y.shape}")
         if y.min() < 0 or y.max() > 9:
             raise unusable(f"y_{part} must be labels 0 to 9, got {y.min()} to {y.max()}")
-    return Data(MNIST, *(arrays[name] for name in names))
+    return _data(MNIST, **arrays)
 
 
 def one_hot(labels, class_size):
@@ -178,6 +186,11 @@ def one_hot(labels, class_size):
         if not 0 <= low <= high < class_size:
             raise ValueError(f"labels must be from 0 to {class_size - 1}, got {low} to {high}")
     return tf.one_hot(labels, class_size)
+
+
+def _pixels(images):
+    """uint8 (N, H, W) to float32 (N, 1, H, W) in [0, 1]."""
+    return tf.cast(images[:, tf.newaxis], tf.float32) / 255.0
 
 
 def load_mnist(batch_size, buffer_size=1024):
@@ -198,14 +211,16 @@ def load_mnist(batch_size, buffer_size=1024):
     data = load_data()
     if not 1 <= batch_size <= len(data.x_train):
         raise ValueError(f"batch_size must be from 1 to {len(data.x_train)}, the number of images, got {batch_size}")
-    # The images stay uint8, and a batch is one gather: shuffling moves indices.
-    x, y = tf.constant(data.x_train), tf.constant(data.y_train, tf.int32)
 
-    def gather(indices):
-        return tf.cast(tf.gather(x, indices)[:, tf.newaxis], tf.float32) / 255.0, tf.gather(y, indices)
+    def gather(indices):  # the images stay uint8: shuffling moves indices
+        return _pixels(tf.gather(data.x_train, indices)), tf.gather(data.y_train, indices)
 
     indices = tf.data.Dataset.range(len(data.x_train)).shuffle(max(buffer_size, len(data.x_train)))
-    return indices.batch(batch_size, drop_remainder=True).map(gather).prefetch(2)
+    batches = indices.batch(batch_size, drop_remainder=True).map(gather).prefetch(2)
+    # Nothing here is left to tune, and the end of an epoch would wait for the tuner's next turn: seconds, in a long one.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.with_options(options)
 
 
 # -------------------------------------------------------------------------------------------------------- training
@@ -217,18 +232,17 @@ def train_vae(model, train_loader, args, is_cvae=False):
     Args:
         model: a `VAE`, or a `CVAE` if `is_cvae`.
         train_loader: batches of (images (B, 1, H, W) in [0, 1], labels (B,)).
-        args: `learning_rate`, the peak of a schedule that warms up and then follows a cosine over `num_epochs` (10 if
-            args has none). Read in the model's first epoch: the optimizer stays with the model.
+        args: `learning_rate`, the peak for batches of 128 of a schedule that warms up and then follows a cosine over
+            `num_epochs` (10 if args has none). Read at the model's first batch: the optimizer stays with the model.
 
     Returns:
         The sum of the batches' losses, a float: `total / len(train_loader)` is the average loss per image.
     """
-    if not hasattr(model, "_train_step"):
-        step = _compile_step(model, _optimizer(train_loader, args), is_cvae)
-        object.__setattr__(model, "_train_step", step)  # past Keras' tracking: it is no part of the weights
     bar = tf.keras.utils.Progbar(_length(train_loader), stateful_metrics=["loss"]) if sys.stdout.isatty() else None
     total, batches = 0.0, 0
     for images, labels in train_loader:
+        if not hasattr(model, "_train_step"):
+            model._train_step = _compile_step(model, _optimizer(len(images), _length(train_loader), args), is_cvae)
         total += model._train_step(tf.cast(images, tf.float32), tf.cast(labels, tf.int32))
         batches += 1
         if bar and batches % 10 == 0 and batches != bar.target:  # reading the loss waits for the step
@@ -247,15 +261,16 @@ def _length(train_loader):
         return None
 
 
-def _optimizer(train_loader, args):
+def _optimizer(batch_size, batches, args):
     """Adam, its rate warming up and then following a cosine over the epochs of the run."""
-    steps = getattr(args, "num_epochs", 10) * (_length(train_loader) or 58)  # 58: MNIST in batches of 1024
-    # Without a slow start the first steps, which only learn the mean image, spoil hidden units for good.
+    steps = getattr(args, "num_epochs", 10) * (batches or 60_000 // batch_size)  # MNIST's, where the loader cannot say
+    # A gradient's noise falls with the root of the batch, and Adam's steps bear as much more (Malladi et al.,
+    # https://arxiv.org/abs/2205.10343): one rate serves all batch sizes.
+    peak = args.learning_rate * math.sqrt(batch_size / 128)
     warmup = min(WARMUP_STEPS, steps // 3)
     rate = tf.keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, steps - warmup), alpha=0.01, warmup_target=args.learning_rate, warmup_steps=warmup)
-    # beta_2 below Keras' 0.999: a run is a few hundred steps, too few for a memory of a thousand.
-    return tf.keras.optimizers.Adam(rate, beta_2=0.95)
+        0.0, max(1, steps - warmup), alpha=0.01, warmup_target=peak, warmup_steps=warmup)
+    return tf.keras.optimizers.Adam(rate, beta_2=BETA_2)
 
 
 def _compile_step(model, optimizer, is_cvae):
@@ -283,7 +298,7 @@ def evaluate(model, is_cvae=False):
     data = load_data()
     reconstruction = kl = 0.0
     for i in range(0, len(data.x_test), 1000):
-        images = tf.cast(data.x_test[i:i + 1000, np.newaxis], tf.float32) / 255.0
+        images = _pixels(data.x_test[i:i + 1000])
         x_hat, mu, logvar = _forward(model, images, data.y_test[i:i + 1000], is_cvae)
         reconstruction += float(bce_function(x_hat, images))
         kl += float(kl_divergence(mu, logvar))
@@ -295,17 +310,26 @@ def evaluate(model, is_cvae=False):
 
 @contextlib.contextmanager
 def _replacing(target):
-    """Gives a path beside `target` to write to, which then replaces it: a reader finds the old file or the new one."""
-    OUTPUTS.mkdir(parents=True, exist_ok=True)
-    for leftover in OUTPUTS.glob(f".*.{target.name}"):  # of a process that was killed while it wrote
-        if not _is_running(leftover.name.split(".")[1]):
-            leftover.unlink(missing_ok=True)
-    partial = OUTPUTS / f".{os.getpid()}.{target.name}"
+    """Gives a path beside `target` to write to, which then replaces it: a reader finds the old file or the new one.
+
+    Raises:
+        OSError: it cannot be written; the old file is untouched.
+    """
+    folder = target.parent
     try:
-        yield partial
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob(f".*.{target.name}"):  # of a process that was killed while it wrote
+            if not _is_running(leftover.name.split(".")[1]):
+                leftover.unlink(missing_ok=True)
+        partial = folder / f".{os.getpid()}.{target.name}"
+        try:
+            yield partial
+            os.replace(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
+    except (OSError, RuntimeError, ValueError) as error:  # the last two are h5py's, where closing the file fails
+        raise OSError(f"cannot write {target} ({_first_line(error)}), what was there before is whole: "
+                      f"free some space, or make {folder} a folder that you may write to") from error
 
 
 def _is_running(pid):
@@ -330,12 +354,8 @@ def save_model_weights(model, args):
     Raises:
         OSError: it cannot be written; the old file is untouched.
     """
-    target = _output(args.is_cvae, ".weights.h5")
-    with _replacing(target) as partial:
-        try:
-            model.save_weights(str(partial))
-        except (RuntimeError, ValueError) as error:  # h5py's, where closing the file fails
-            raise OSError(f"cannot write {target}: {_first_line(error)}") from error
+    with _replacing(_output(args.is_cvae, ".weights.h5")) as partial:
+        model.save_weights(str(partial))
 
 
 def load_weights(model):
@@ -393,8 +413,8 @@ def show_reconstructions(model, is_cvae):
     """Draws `outputs/{vae,cvae}_reconstructions.png`: two test images of each digit above their reconstructions."""
     data = load_data()
     chosen = np.concatenate([np.flatnonzero(data.y_test == digit)[:2] for digit in range(10)])
-    images = data.x_test[chosen, np.newaxis].astype(np.float32) / 255.0
-    x_hat, _, _ = _forward(model, images, data.y_test[chosen], is_cvae)
+    images = _pixels(tf.gather(data.x_test, chosen))
+    x_hat, _, _ = _forward(model, images, tf.gather(data.y_test, chosen), is_cvae)
     _draw_grid(_output(is_cvae, "_reconstructions.png").name, np.concatenate([images, x_hat]), columns=len(chosen),
                title=_title(model, "test images and reconstructions"), row_labels=["$x$", r"$\hat{x}$"])
 
@@ -477,6 +497,9 @@ def main(args):
 
 
 def _train(model, args):
+    with _replacing(OUTPUTS / "writable") as partial:  # no epoch is spent where nothing can be saved
+        partial.touch()
+    (OUTPUTS / "writable").unlink(missing_ok=True)
     train_loader = load_mnist(args.batch_size)
     model.data_name = load_data().name
     print(f"Training a {type(model).__name__} on {model.data_name}, {len(train_loader)} batches of {args.batch_size}")

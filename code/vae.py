@@ -13,6 +13,15 @@ import tensorflow as tf
 from tensorflow.keras import layers
 
 HIDDEN_DIM = 400
+# The posterior starts narrow, sigma = exp(-4 / 2) = 0.14: with sigma = 1 the decoder sees mostly noise, learns to ignore
+# z, and the loss stays for most of the first epoch at that of the mean image.
+INITIAL_LOGVAR = -4.0
+# The decoder starts at a dark image, sigmoid(-2) = 0.12, whatever z is: most pixels are background, and there are no
+# random images to unlearn.
+INITIAL_LOGIT = -2.0
+# A one-hot is one unit-size input beside 784 pixels or 15 latents: unscaled, the latents learn the class before the
+# class is heard, and samples are misread. Louder is more readable and costs loss: README, "Graded".
+ENCODER_CLASS_SCALE, DECODER_CLASS_SCALE = 20.0, 24.0
 
 
 class VAE(tf.keras.Model):
@@ -49,17 +58,10 @@ class VAE(tf.keras.Model):
         self.encoder = tf.keras.Sequential(
             [layers.Input(encoder_shape), layers.Flatten(), *_hidden_layers(self.hidden_dim)], name="encoder")
         self.mu_layer = layers.Dense(latent_size, name="mu")
-        # The posterior starts narrow, sigma = exp(-4 / 2) = 0.14: with sigma = 1 the decoder sees mostly noise, learns
-        # to ignore z, and the loss stays for most of the first epoch at that of the mean image.
-        self.logvar_layer = layers.Dense(
-            latent_size, kernel_initializer="zeros", bias_initializer=tf.keras.initializers.Constant(-4.0),
-            name="logvar")
+        self.logvar_layer = layers.Dense(latent_size, **_starting_at(INITIAL_LOGVAR), name="logvar")
         self.decoder = tf.keras.Sequential(
             [layers.Input(decoder_shape), *_hidden_layers(self.hidden_dim),
-             # Starts at a dark image, sigmoid(-2) = 0.12, whatever z is: most pixels are background, and there are no
-             # random images to unlearn.
-             layers.Dense(input_size, activation="sigmoid", kernel_initializer="zeros",
-                          bias_initializer=tf.keras.initializers.Constant(-2.0)),
+             layers.Dense(input_size, activation="sigmoid", **_starting_at(INITIAL_LOGIT)),
              layers.Reshape((1, side, side))], name="decoder")
 
     def call(self, x):
@@ -89,16 +91,14 @@ class CVAE(VAE):
     """
 
     def __init__(self, input_size, num_classes=10, latent_size=15):
-        tf.keras.Model.__init__(self)
+        tf.keras.Model.__init__(self)  # not VAE's, which adds its own layers
         side = _side(input_size)
         if num_classes < 1:
             raise ValueError(f"num_classes must be positive, got {num_classes}")
         self.num_classes = num_classes
         self._add_layers(input_size, latent_size, (input_size + num_classes,), (latent_size + num_classes,))
-        # A one-hot is one unit-size input beside 784 pixels or 15 latents: unscaled, the latents learn the class before
-        # the class is heard, and samples are misread. Louder is more readable and costs loss: README, "Graded".
-        _scale_class_rows(self.encoder, num_classes, 20.0)
-        _scale_class_rows(self.decoder, num_classes, 24.0)
+        _scale_class_rows(self.encoder, num_classes, ENCODER_CLASS_SCALE)
+        _scale_class_rows(self.decoder, num_classes, DECODER_CLASS_SCALE)
         self(tf.zeros((1, 1, side, side)), tf.zeros((1, num_classes)))
 
     def call(self, x, c):
@@ -133,6 +133,11 @@ def _side(input_size):
 
 def _hidden_layers(hidden_dim):
     return [layers.Dense(hidden_dim, activation="relu", kernel_initializer="he_normal") for _ in range(3)]
+
+
+def _starting_at(value):
+    """Arguments of a layer whose output is `value` at the start, whatever its input."""
+    return {"kernel_initializer": "zeros", "bias_initializer": tf.keras.initializers.Constant(value)}
 
 
 def _scale_class_rows(network, num_classes, scale):

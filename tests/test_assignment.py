@@ -99,12 +99,13 @@ def test_without_mnist_digits_are_rendered_and_it_is_said(monkeypatch, capsys):
     data = assignment.load_data()
     assert "NOT MNIST" in capsys.readouterr().err and data.name == "rendered digits, not MNIST"
     assert data.x_train.shape == (60_000, 28, 28) and data.x_test.shape == (10_000, 28, 28)
-    assert data.x_train.dtype == data.y_train.dtype == np.uint8
+    assert data.x_train.dtype == tf.uint8
     counts = np.bincount(data.y_train, minlength=10)
     assert counts.min() > 5_000
     # MNIST's mean pixel is 33, and the mean centre of mass is the middle, 13.5
-    assert 20 < data.x_train.mean() < 45
-    rows = data.x_train.mean(axis=(0, 2), dtype=np.float64)
+    x_train = data.x_train.numpy()
+    assert 20 < x_train.mean() < 45
+    rows = x_train.mean(axis=(0, 2), dtype=np.float64)
     assert abs(rows @ np.arange(28) / rows.sum() - 13.5) < 0.5
 
 
@@ -113,6 +114,17 @@ def test_rendered_digits_repeat_by_seed():
 
     digests = [hashlib.sha1(rendered_digits(seed)[0][0].tobytes()).digest() for seed in (3, 3, 4)]
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_the_rate_warms_up_to_a_peak_that_goes_with_the_root_of_the_batch_size():
+    args = SimpleNamespace(learning_rate=1e-3, num_epochs=2)
+    for batch_size, batches in ((128, 468), (1024, 58), (512, None)):  # None: a loader of unknown length is MNIST's
+        rate = assignment._optimizer(batch_size, batches, args)._learning_rate
+        steps = 2 * (60_000 // batch_size)
+        rates = [float(rate(step)) for step in range(0, steps + 1)]
+        assert rates[0] == 0.0
+        assert max(rates) == pytest.approx(1e-3 * (batch_size / 128) ** 0.5, rel=0.01)
+        assert rates[-1] == pytest.approx(0.01 * max(rates), rel=0.05)
 
 
 @pytest.mark.parametrize("is_cvae", [False, True])
