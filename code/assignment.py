@@ -52,8 +52,9 @@ from vae import CVAE, VAE, bce_function, kl_divergence, loss_function
 
 OUTPUTS = pathlib.Path(__file__).resolve().parent.parent / "outputs"
 MNIST = "MNIST"
-# Only Keras 3 has `ops`. XLA makes a step faster with the TensorFlow of Keras 3, and slower with that of Keras 2 (2.15).
-USE_XLA = hasattr(tf.keras, "ops")
+# Only Keras 3 has `ops`. XLA makes a step faster with the TensorFlow of Keras 3, and slower with that of Keras 2 (2.15);
+# not every TensorFlow for other systems, or for a GPU, comes with a working one.
+USE_XLA = hasattr(tf.keras, "ops") and sys.platform == "linux"
 WARMUP_STEPS = 100  # without a slow start the first steps, which only learn the mean image, spoil hidden units for good
 BETA_2 = 0.95  # below Keras' 0.999: a run is a few hundred steps, too few for a memory of a thousand
 
@@ -277,7 +278,7 @@ def _compile_step(model, optimizer, is_cvae):
     """One training step as a graph, traced once per shape of batch."""
     optimizer.build(model.trainable_variables)
 
-    @tf.function(jit_compile=USE_XLA)
+    @tf.function(jit_compile=USE_XLA and not tf.config.list_physical_devices("GPU"))
     def step(images, labels):
         with tf.GradientTape() as tape:
             x_hat, mu, logvar = _forward(model, images, labels, is_cvae)

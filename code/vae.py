@@ -21,7 +21,7 @@ INITIAL_LOGVAR = -4.0
 INITIAL_LOGIT = -2.0
 # A one-hot is one unit-size input beside 784 pixels or 15 latents: unscaled, the latents learn the class before the
 # class is heard, and samples are misread. Louder is more readable and costs loss: README, "Graded".
-ENCODER_CLASS_SCALE, DECODER_CLASS_SCALE = 20.0, 24.0
+ENCODER_CLASS_SCALE, DECODER_CLASS_SCALE = 24.0, 28.0
 
 
 class VAE(tf.keras.Model):

@@ -157,7 +157,7 @@ def test_the_step_and_the_optimizer_stay_with_the_model(monkeypatch):
 def test_weights_return_and_leave_no_litter(outputs, is_cvae):
     kind = vae.CVAE if is_cvae else vae.VAE
     saved, loaded = kind(784), kind(784)
-    assignment.train_vae(saved, loader(), SimpleNamespace(learning_rate=1e-3), is_cvae)
+    saved.set_weights([weights + 1.0 for weights in saved.get_weights()])
     assignment.save_model_weights(saved, SimpleNamespace(is_cvae=is_cvae))
     assert assignment.load_weights(loaded) is loaded
     for a, b in zip(saved.get_weights(), loaded.get_weights()):
