@@ -24,7 +24,30 @@ INITIAL_LOGIT = -2.0
 ENCODER_CLASS_SCALE, DECODER_CLASS_SCALE = 24.0, 28.0
 
 
-class VAE(tf.keras.Model):
+class _Autoencoder(tf.keras.Model):
+    """The layers that `VAE` and `CVAE` share, given the shapes of one input to the encoder and to the decoder."""
+
+    def __init__(self, input_size, latent_size, encoder_shape, decoder_shape):
+        super().__init__()
+        if latent_size < 1:
+            raise ValueError(f"latent_size must be positive, got {latent_size}")
+        self.input_size = input_size
+        self.latent_size = latent_size
+        self.hidden_dim = HIDDEN_DIM
+        # Its own generator, seeded by the global one: XLA's plain random ops do not follow the global seed.
+        self.generator = tf.random.Generator.from_seed(int(tf.random.uniform((), maxval=2**31 - 1, dtype=tf.int32)))
+        self.encoder = tf.keras.Sequential(
+            [layers.Input(encoder_shape), layers.Flatten(), *_hidden_layers(self.hidden_dim)], name="encoder")
+        self.mu_layer = layers.Dense(latent_size, name="mu")
+        self.logvar_layer = layers.Dense(latent_size, **_starting_at(INITIAL_LOGVAR), name="logvar")
+        side = _side(input_size)
+        self.decoder = tf.keras.Sequential(
+            [layers.Input(decoder_shape), *_hidden_layers(self.hidden_dim),
+             layers.Dense(input_size, activation="sigmoid", **_starting_at(INITIAL_LOGIT)),
+             layers.Reshape((1, side, side))], name="decoder")
+
+
+class VAE(_Autoencoder):
     """Fully-connected variational autoencoder (handout, step 1).
 
     Attributes:
@@ -40,29 +63,9 @@ class VAE(tf.keras.Model):
     """
 
     def __init__(self, input_size, latent_size=15):
-        super().__init__()
         side = _side(input_size)
-        self._add_layers(input_size, latent_size, encoder_shape=(1, side, side), decoder_shape=(latent_size,))
+        super().__init__(input_size, latent_size, encoder_shape=(1, side, side), decoder_shape=(latent_size,))
         self(tf.zeros((1, 1, side, side)))  # every variable exists from here on: weights can be loaded at once
-
-    def _add_layers(self, input_size, latent_size, encoder_shape, decoder_shape):
-        """Sets the attributes; the shapes are those of one input to the encoder and to the decoder."""
-        if latent_size < 1:
-            raise ValueError(f"latent_size must be positive, got {latent_size}")
-        self.input_size = input_size
-        self.latent_size = latent_size
-        self.hidden_dim = HIDDEN_DIM
-        # Its own generator, seeded by the global one: XLA's plain random ops do not follow the global seed.
-        self.generator = tf.random.Generator.from_seed(int(tf.random.uniform((), maxval=2**31 - 1, dtype=tf.int32)))
-        side = _side(input_size)
-        self.encoder = tf.keras.Sequential(
-            [layers.Input(encoder_shape), layers.Flatten(), *_hidden_layers(self.hidden_dim)], name="encoder")
-        self.mu_layer = layers.Dense(latent_size, name="mu")
-        self.logvar_layer = layers.Dense(latent_size, **_starting_at(INITIAL_LOGVAR), name="logvar")
-        self.decoder = tf.keras.Sequential(
-            [layers.Input(decoder_shape), *_hidden_layers(self.hidden_dim),
-             layers.Dense(input_size, activation="sigmoid", **_starting_at(INITIAL_LOGIT)),
-             layers.Reshape((1, side, side))], name="decoder")
 
     def call(self, x):
         """Encodes, samples and decodes (handout, "VAE Forward Pass").
@@ -79,7 +82,7 @@ class VAE(tf.keras.Model):
         return self.decoder(z), mu, logvar
 
 
-class CVAE(VAE):
+class CVAE(_Autoencoder):
     """Conditional VAE: the class goes into encoder and decoder (handout, step 2; q(z|x,c) and p(x|z,c)).
 
     Attributes as `VAE`'s, and `num_classes` (C). The inputs are concatenations:
@@ -91,12 +94,12 @@ class CVAE(VAE):
     """
 
     def __init__(self, input_size, num_classes=10, latent_size=15):
-        tf.keras.Model.__init__(self)  # not VAE's, which adds its own layers
         side = _side(input_size)
         if num_classes < 1:
             raise ValueError(f"num_classes must be positive, got {num_classes}")
+        super().__init__(input_size, latent_size, encoder_shape=(input_size + num_classes,),
+                         decoder_shape=(latent_size + num_classes,))
         self.num_classes = num_classes
-        self._add_layers(input_size, latent_size, (input_size + num_classes,), (latent_size + num_classes,))
         _scale_class_rows(self.encoder, num_classes, ENCODER_CLASS_SCALE)
         _scale_class_rows(self.decoder, num_classes, DECODER_CLASS_SCALE)
         self(tf.zeros((1, 1, side, side)), tf.zeros((1, num_classes)))

@@ -26,12 +26,10 @@ ABLATIONS = {
     "as it stands": (),
     "class rows not scaled, encoder": ((vae, "ENCODER_CLASS_SCALE", 1.0),),
     "class rows not scaled, decoder": ((vae, "DECODER_CLASS_SCALE", 1.0),),
-    "class rows not scaled, both": ((vae, "ENCODER_CLASS_SCALE", 1.0), (vae, "DECODER_CLASS_SCALE", 1.0)),
     "posterior starts at sigma = 1": ((vae, "INITIAL_LOGVAR", 0.0),),
     "images start grey, at 0.5": ((vae, "INITIAL_LOGIT", 0.0),),
     "no warm-up": ((assignment, "WARMUP_STEPS", 0),),
     "Adam's beta_2 = 0.999": ((assignment, "BETA_2", 0.999),),
-    "hidden size 512": ((vae, "HIDDEN_DIM", 512),),
     "compiled without XLA": ((assignment, "USE_XLA", False),),
     "not compiled": ((tf, "function", lambda **_: lambda step: step),),
 }
