@@ -15,7 +15,7 @@ import pytest
 
 import assignment
 import vae
-from conftest import needs_mnist
+from conftest import CODE, needs_mnist
 
 SHORT = ("--batch_size", "100", "--num_epochs", "2")
 
@@ -54,6 +54,17 @@ def test_a_seed_repeats_a_run(project, outputs, monkeypatch, capsys):
 def test_without_a_seed_no_two_runs_are_the_same(project):
     losses = [project.run("--batch_size", "100", "--num_epochs", "1")[1].splitlines()[1] for _ in range(2)]
     assert losses[0].startswith("Train Epoch: 0") and losses[0] != losses[1]
+
+
+def test_importing_prints_nothing():
+    done = subprocess.run([sys.executable, "-c", "import grade, rendered_digits"], cwd=CODE, capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_defaults_are_the_handouts():
+    args = assignment.parseArguments([])
+    assert (args.batch_size, args.num_epochs, args.latent_size, args.input_size) == (1024, 10, 15, 784)
+    assert not args.is_cvae and not args.load_weights and args.seed is None
 
 
 @pytest.mark.parametrize("arguments", [

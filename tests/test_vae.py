@@ -57,6 +57,21 @@ def test_reparametrize_samples_the_posterior():
     assert abs(z.std() - 0.5) < 0.01
 
 
+def test_reparametrize_is_differentiable_in_a_graph_of_any_batch_size():
+    @tf.function(input_signature=[tf.TensorSpec((None, 3)), tf.TensorSpec((None, 3))])
+    def gradients(mu, logvar):
+        with tf.GradientTape() as tape:
+            tape.watch((mu, logvar))
+            z = vae.reparameterization(mu, logvar)  # the handout's spelling
+        return z, *tape.gradient(z, (mu, logvar))
+
+    for n in (2, 5):
+        mu = tf.ones((n, 3))
+        z, by_mu, by_logvar = gradients(mu, tf.fill((n, 3), -1.0))
+        np.testing.assert_array_equal(by_mu, np.ones((n, 3)))
+        np.testing.assert_allclose(by_logvar, (z - mu) / 2, rtol=1e-5)  # d sigma / d logvar = sigma / 2
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_vae_shapes(rng, dtype):
     model = vae.VAE(64, latent_size=3)
