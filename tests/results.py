@@ -27,11 +27,6 @@ ABLATIONS = {
     "class rows not scaled, decoder": (vae, "DECODER_CLASS_SCALE", 1.0),
     "class rows not scaled, encoder": (vae, "ENCODER_CLASS_SCALE", 1.0),
     "compiled without XLA": (assignment, "USE_XLA", False),
-    "not compiled": (tf, "function", lambda function=None, **_: function or (lambda step: step)),
-    "posterior starts at sigma = 1": (vae, "INITIAL_LOGVAR", 0.0),
-    "Adam's beta_2 = 0.999": (assignment, "BETA_2", 0.999),
-    "no warm-up": (assignment, "WARMUP_STEPS", 0),
-    "images start grey, at 0.5": (vae, "INITIAL_LOGIT", 0.0),
 }
 
 
