@@ -8,10 +8,10 @@ import signal
 import sys
 
 
-def _interrupted(message):
-    """Ends the process with the shell's status for Ctrl-C; the line comes at exit, when stderr is surely open."""
+def _interrupted(message, status=128 + signal.SIGINT):
+    """Ends the process with the shell's status for a signal; the line comes at exit, when stderr is surely open."""
     atexit.register(print, f"Interrupted {message}", file=sys.stderr)
-    sys.exit(130)
+    sys.exit(status)
 
 
 if __name__ == "__main__":  # from here on, so that the seconds of importing TensorFlow end in one line too
@@ -24,7 +24,6 @@ import json
 import math
 import os
 import pathlib
-import zipfile
 from typing import NamedTuple
 
 
@@ -63,12 +62,23 @@ BETA_2 = 0.95  # below Keras' 0.999: a run is a few hundred steps, too few for a
 # ---------------------------------------------------------------------------------------------------- command line
 
 
+class Parser(argparse.ArgumentParser):
+    """Says one line about a mistake, without argparse's lines of usage."""
+
+    def error(self, message):
+        self.exit(2, f"Error: {message}; --help lists the arguments\n")
+
+
+class ArgumentError(ValueError):
+    """An argument that does not suit the data: the command line's exit status is 2."""
+
+
 def parseArguments(argv=None):
     """The arguments of the command line, or of the list `argv` (handout, "FAQ").
 
     Ends the process with status 2 and one line if one is out of range.
     """
-    parser = argparse.ArgumentParser(description="Train a (conditional) VAE on MNIST and draw digits into outputs/.")
+    parser = Parser(description="Train a (conditional) VAE on MNIST and draw digits into outputs/.")
     parser.add_argument("--is_cvae", action="store_true", help="the conditional VAE instead of the VAE")
     parser.add_argument("--load_weights", action="store_true", help="draw from the saved weights, without training")
     parser.add_argument("--batch_size", type=_positive(int), default=1024, help="images in a step (default: 1024)")
@@ -87,12 +97,12 @@ def parseArguments(argv=None):
 
 
 def _positive(number):
-    """An argparse type: a positive, finite `number` (int or float)."""
+    """An argparse type: a positive `number` (int or float), not infinite nor absurd."""
 
     def parse(text):
         value = number(text)
-        if not 0 < value < math.inf:
-            raise argparse.ArgumentTypeError(f"must be positive and finite, got {text}")
+        if not 0 < value < 1e9:
+            raise argparse.ArgumentTypeError(f"must be above 0 and below 1e9, got {text}")
         return value
 
     parse.__name__ = number.__name__  # argparse's message: invalid int value
@@ -138,7 +148,7 @@ def load_data():
         (x_train, y_train), (x_test, y_test) = tf.keras.datasets.mnist.load_data()
         return _data(MNIST, x_train, y_train, x_test, y_test)
     except Exception as error:  # Keras raises a bare Exception where the download fails
-        reason = str(error).splitlines()[0]
+        reason = _first_line(error)
     try:
         from rendered_digits import rendered_digits
     except ImportError:
@@ -162,8 +172,8 @@ def _read_npz(path):
         raise unusable("there is no such file") from None
     except KeyError as error:
         raise unusable(f"not all of {', '.join(names)} are in it ({error.args[0]})") from None
-    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise unusable(f"not a readable archive of plain arrays ({str(error).splitlines()[0]})") from None
+    except Exception as error:  # the archive's layers, NumPy, zip and deflate, raise many kinds
+        raise unusable(f"not a readable archive of plain arrays ({_first_line(error)})") from None
     for part in ("train", "test"):
         x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
         if x.ndim != 3 or x.shape[1:] != (28, 28) or len(x) == 0 or x.dtype != np.uint8:
@@ -207,11 +217,11 @@ def load_mnist(batch_size, buffer_size=1024):
         a smaller last batch dropped.
 
     Raises:
-        ValueError: as `load_data`, or B is not in 1 to the number of images.
+        ValueError: as `load_data`; `ArgumentError`, a kind of it, if B is not in 1 to the number of images.
     """
     data = load_data()
     if not 1 <= batch_size <= len(data.x_train):
-        raise ValueError(f"batch_size must be from 1 to {len(data.x_train)}, the number of images, got {batch_size}")
+        raise ArgumentError(f"batch_size must be from 1 to {len(data.x_train)}, the number of images, got {batch_size}")
 
     def gather(indices):  # the images stay uint8: shuffling moves indices
         return _pixels(tf.gather(data.x_train, indices)), tf.gather(data.y_train, indices)
@@ -536,18 +546,26 @@ def _saved_data_name(is_cvae):
         return None
 
 
+def _raise_interrupt(number, frame):
+    raise KeyboardInterrupt(number)
+
+
 def _command_line():
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that files being written are cleaned up
     args = parseArguments()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _raise_interrupt)
     try:
         main(args)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         saved = getattr(args, "saved_epoch", None)
         _interrupted("before an epoch was done; no weights were saved." if saved is None else
-                     f"after epoch {saved}; its weights are in {_output(args.is_cvae, '.weights.h5')}")
+                     f"after epoch {saved}; its weights are in {_output(args.is_cvae, '.weights.h5')}",
+                     128 + interrupt.args[0])
+    except tf.errors.ResourceExhaustedError as error:
+        sys.exit(f"Error: out of memory ({_first_line(error)}): try a smaller --latent_size or --batch_size")
     except (ValueError, OSError) as error:
-        sys.exit(f"Error: {' '.join(str(error).split())}")
+        print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, ArgumentError) else 1)
 
 
 if __name__ == "__main__":

@@ -115,12 +115,14 @@ class CVAE(_Autoencoder):
             x_hat (N, 1, H, W), mu (N, Z), logvar (N, Z), float32.
 
         Raises:
-            ValueError: c is not C wide.
+            ValueError: an image has not D pixels, or c is not (N, C).
         """
-        c = tf.cast(c, tf.float32)
-        if c.shape[-1] != self.num_classes:
-            raise ValueError(f"c must be one-hot of shape (N, {self.num_classes}), got {c.shape}")
-        x = tf.reshape(tf.cast(x, tf.float32), (-1, self.input_size))  # (N, D)
+        x, c = tf.cast(x, tf.float32), tf.cast(c, tf.float32)
+        if x.shape[1:].num_elements() not in (self.input_size, None):  # None: not known in this graph
+            raise ValueError(f"x must be images of {self.input_size} pixels, got {x.shape}")
+        if not c.shape.is_compatible_with((x.shape[0], self.num_classes)):
+            raise ValueError(f"c must be one-hot of shape ({x.shape[0]}, {self.num_classes}), got {c.shape}")
+        x = tf.reshape(x, (-1, self.input_size))  # (N, D)
         h = self.encoder(tf.concat([x, c], axis=-1))  # (N, H_d)
         mu, logvar = self.mu_layer(h), self.logvar_layer(h)  # (N, Z) each
         z = reparametrize(mu, logvar, self.generator)  # (N, Z)
@@ -173,13 +175,22 @@ def bce_function(x_hat, x):
 
     Args:
         x_hat, x: reconstructions and images of one shape, (N, 1, H, W), in [0, 1].
+
+    Raises:
+        ValueError: x_hat and x differ in shape.
     """
+    x_hat, x = _floats_of_one_shape(x_hat, x)
     # Keras averages over the last axis; its clipping keeps saturated pixels finite.
     return tf.reduce_sum(tf.keras.losses.binary_crossentropy(x, x_hat)) * x_hat.shape[-1]
 
 
 def kl_divergence(mu, logvar):
-    """D_KL(N(mu, sigma^2) || N(0, I)) in nats, summed over latents and images: a scalar (Kingma & Welling, app. B)."""
+    """D_KL(N(mu, sigma^2) || N(0, I)) in nats, summed over latents and images: a scalar (Kingma & Welling, app. B).
+
+    Raises:
+        ValueError: mu and logvar differ in shape.
+    """
+    mu, logvar = _floats_of_one_shape(mu, logvar)
     return -0.5 * tf.reduce_sum(1.0 + logvar - tf.square(mu) - tf.exp(logvar))
 
 
@@ -191,12 +202,17 @@ def loss_function(x_hat, x, mu, logvar):
         mu, logvar: the posterior's mean and log-variance (N, Z).
 
     Raises:
-        ValueError: x_hat and x, or mu and logvar, differ in shape.
+        ValueError: x_hat and x, or mu and logvar, differ in shape, or x and mu in N.
     """
-    x_hat, mu, logvar = (tf.cast(t, tf.float32) for t in (x_hat, mu, logvar))
-    x = tf.cast(x, tf.float32)
-    for a, b in ((x_hat, x), (mu, logvar)):
-        if not a.shape.is_compatible_with(b.shape):
-            raise ValueError(f"shapes must be equal, got {a.shape} and {b.shape}")
-    n = tf.cast(tf.shape(x)[0], tf.float32)
-    return (bce_function(x_hat, x) + kl_divergence(mu, logvar)) / n
+    x, mu = tf.cast(x, tf.float32), tf.cast(mu, tf.float32)
+    if not x.shape[:1].is_compatible_with(mu.shape[:1]):
+        raise ValueError(f"x and mu must be of as many images, got {x.shape} and {mu.shape}")
+    return (bce_function(x_hat, x) + kl_divergence(mu, logvar)) / tf.cast(tf.shape(x)[0], tf.float32)
+
+
+def _floats_of_one_shape(a, b):
+    """As float32 tensors; unequal shapes would broadcast silently."""
+    a, b = tf.cast(a, tf.float32), tf.cast(b, tf.float32)
+    if not a.shape.is_compatible_with(b.shape):
+        raise ValueError(f"shapes must be equal, got {a.shape} and {b.shape}")
+    return a, b

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import pathlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -88,6 +89,29 @@ def test_mnist_that_is_no_archive_is_refused(tmp_path, monkeypatch, content):
     monkeypatch.setenv("MNIST_NPZ", str(tmp_path / "bad.npz"))
     with pytest.raises(ValueError, match="unset it"):
         assignment.load_data()
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_damaged_archive_is_refused(tmp_path, monkeypatch, save):
+    save(tmp_path / "bad.npz", **{**small_arrays(), "x_train": np.zeros((600, 28, 28), np.uint8)})
+    content = bytearray((tmp_path / "bad.npz").read_bytes())
+    content[200:210] = bytes(255 - byte for byte in content[200:210])  # in the first array
+    (tmp_path / "bad.npz").write_bytes(content)
+    monkeypatch.setenv("MNIST_NPZ", str(tmp_path / "bad.npz"))
+    with pytest.raises(ValueError, match="unset it"):
+        assignment.load_data()
+
+
+def test_pickles_are_not_run(tmp_path, monkeypatch):
+    class Trap:
+        def __reduce__(self):
+            return (tmp_path / "sprung").touch, ()
+
+    np.savez(tmp_path / "bad.npz", **broken(x_train=np.array([Trap()], dtype=object)))
+    monkeypatch.setenv("MNIST_NPZ", str(tmp_path / "bad.npz"))
+    with pytest.raises(ValueError, match="unset it"):
+        assignment.load_data()
+    assert not (tmp_path / "sprung").exists()
 
 
 def test_without_mnist_digits_are_rendered_and_it_is_said(monkeypatch, capsys):
@@ -207,6 +231,14 @@ def test_litter_of_a_killed_process_is_swept(outputs):
     (outputs / f".{os.getppid()}.vae.weights.h5").write_bytes(b"being written by another run")
     assignment.save_model_weights(vae.VAE(784), SimpleNamespace(is_cvae=False))
     assert sorted(f.name for f in outputs.iterdir()) == sorted([f".{os.getppid()}.vae.weights.h5", "vae.weights.h5"])
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder where nobody may write, root included")
+def test_outputs_that_cannot_be_written_are_said_before_an_epoch_is_spent(small_mnist, monkeypatch):
+    monkeypatch.setattr(assignment, "OUTPUTS", pathlib.Path("/proc/self/outputs"))
+    monkeypatch.setattr(assignment, "train_vae", lambda *a, **k: pytest.fail("trained"))
+    with pytest.raises(OSError, match="make /proc/self/outputs a folder that you may write to"):
+        assignment.main(assignment.parseArguments(["--batch_size", "64"]))
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])

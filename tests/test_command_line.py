@@ -41,14 +41,20 @@ def test_saved_weights_are_drawn_without_data(project):
 
 
 def test_a_seed_repeats_a_run(project, outputs, monkeypatch, capsys):
+    def results(stdout, folder):
+        losses = [line for line in stdout.splitlines() if "Loss: " in line]
+        assert len(losses) == 3
+        return losses, {f.name: f.read_bytes() for f in folder.glob("*.png")}
+
     def run(seed):
         assignment.main(assignment.parseArguments([*SHORT, "--seed", seed]))
-        return capsys.readouterr().out, [f.read_bytes() for f in sorted(outputs.glob("*.png"))]
+        return results(capsys.readouterr().out, outputs)
 
     monkeypatch.setenv("MNIST_NPZ", str(project.mnist))
     first = run("5")
     assert run("6")[0] != first[0]
     assert run("5") == first
+    assert results(project.run(*SHORT, "--seed", "5")[1], project.outputs) == first  # and in another process
 
 
 def test_without_a_seed_no_two_runs_are_the_same(project):
@@ -69,25 +75,27 @@ def test_defaults_are_the_handouts():
 
 @pytest.mark.parametrize("arguments", [
     *[[f"--{name}", value] for name in ("batch_size", "num_epochs", "latent_size", "input_size", "learning_rate")
-      for value in ("0", "-1", "nan", "inf", "x")],
+      for value in ("0", "-1", "nan", "inf", "x", "1000000000")],
     ["--input_size", "783"], ["--input_size", "64"], ["--seed", "-1"], ["--batch_size", "1.5"], ["--nonsense"]])
 def test_bad_arguments_end_with_status_2_and_say_why(arguments, capsys):
     with pytest.raises(SystemExit) as end:
         assignment.parseArguments(arguments)
     assert end.value.code == 2
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert "error:" in last and arguments[0].lstrip("-") in last and arguments[-1].lstrip("-") in last
+    stderr = capsys.readouterr().err
+    assert stderr.startswith("Error: ") and stderr.count("\n") == 1
+    assert arguments[0].lstrip("-") in stderr and arguments[-1].lstrip("-") in stderr
 
 
-@pytest.mark.parametrize("arguments, mnist, message", [
-    (["--load_weights"], None, "train first"),
-    (["--batch_size", "601"], None, "batch_size must be from 1 to 600"),
-    ([], "/nowhere.npz", "there is no such file"),
-    (["--batch_size", "100", "--learning_rate", "1e30"], None, "smaller --learning_rate"),
+@pytest.mark.parametrize("arguments, mnist, status, message", [
+    (["--load_weights"], None, 1, "train first"),
+    (["--batch_size", "601"], None, 2, "batch_size must be from 1 to 600"),
+    ([], "/nowhere.npz", 1, "there is no such file"),
+    (["--batch_size", "100", "--learning_rate", "1e8"], None, 1, "smaller --learning_rate"),
+    (["--latent_size", "999999999"], None, 1, "smaller --latent_size"),
 ])
-def test_mistakes_are_one_line_and_status_1(project, arguments, mnist, message):
-    status, _, stderr = project.run(*arguments, mnist=mnist)
-    assert status == 1
+def test_mistakes_are_one_line(project, arguments, mnist, status, message):
+    ended, _, stderr = project.run(*arguments, mnist=mnist)
+    assert ended == status
     assert stderr.count("\n") == 1 and message in stderr
 
 
@@ -96,6 +104,12 @@ def test_weights_of_the_other_model_are_one_line(project):
     (project.outputs / "vae.weights.h5").rename(project.outputs / "cvae.weights.h5")
     status, _, stderr = project.run("--load_weights", "--is_cvae")
     assert status == 1 and stderr.count("\n") == 1 and "does not fit a CVAE" in stderr and "train again" in stderr
+
+
+def test_weights_of_another_latent_size_are_one_line(project):
+    project.save(vae.VAE(784, latent_size=7))
+    status, _, stderr = project.run("--load_weights")
+    assert status == 1 and stderr.count("\n") == 1 and "does not fit a VAE with 15 latents" in stderr
 
 
 def test_outputs_that_is_a_file_is_one_line(project):
@@ -120,15 +134,16 @@ def test_a_full_disk_keeps_the_last_weights(project):
     assert not list(project.outputs.glob(".*"))
 
 
-def test_ctrl_c_is_one_line_and_status_130(project):
+@pytest.mark.parametrize("sent, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interruption_is_one_line_and_leaves_weights_and_no_litter(project, sent, status):
     process = project.start("--batch_size", "100", "--num_epochs", "100000")
     while "Train Epoch: 1 " not in process.stdout.readline():
         assert process.poll() is None
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == status
     assert stderr.count("\n") == 1 and "after epoch" in stderr and "vae.weights.h5" in stderr
-    assert not list(project.outputs.glob(".*"))
+    assert [f.name for f in project.outputs.iterdir()] == ["vae.weights.h5"]
 
 
 def test_ctrl_c_while_starting_is_one_line(project):

@@ -44,10 +44,14 @@ def test_loss_is_finite_for_saturated_pixels():
     assert np.isfinite(vae.loss_function(tf.ones_like(x), x, mu, mu))
 
 
-def test_loss_refuses_unequal_shapes():
-    mu = tf.zeros((2, 3))
-    with pytest.raises(ValueError, match="shapes must be equal"):
-        vae.loss_function(tf.zeros((2, 1, 4, 4)), tf.zeros((2, 1, 4, 1)), mu, mu)
+@pytest.mark.parametrize("x_hat, x, mu, logvar, offending", [
+    ((2, 1, 4, 4), (2, 1, 4, 1), (2, 3), (2, 3), r"\(2, 1, 4, 1\)"),
+    ((2, 1, 4, 4), (1, 1, 4, 4), (2, 3), (2, 3), r"\(1, 1, 4, 4\)"),
+    ((2, 1, 4, 4), (2, 1, 4, 4), (2, 3), (2, 1), r"\(2, 1\)"),
+    ((2, 1, 4, 4), (2, 1, 4, 4), (1, 3), (1, 3), r"\(1, 3\)")])
+def test_loss_refuses_shapes_that_would_broadcast(x_hat, x, mu, logvar, offending):
+    with pytest.raises(ValueError, match=offending):
+        vae.loss_function(*(tf.zeros(shape) for shape in (x_hat, x, mu, logvar)))
 
 
 def test_reparametrize_samples_the_posterior():
@@ -86,12 +90,21 @@ def test_cvae_decoder_works_on_a_model_never_called():
     assert model.encoder(tf.zeros((2, 794))).shape == (2, model.hidden_dim)
 
 
-def test_cvae_takes_one_hots_of_any_type_and_no_other_width():
+def test_cvae_takes_one_hots_of_any_type_and_no_other_shape():
     model, x = vae.CVAE(784), tf.zeros((2, 1, 28, 28))
     for c in (np.eye(10)[:2], np.eye(10, dtype=np.int64)[:2]):
         assert model(x, c)[0].shape == (2, 1, 28, 28)
-    with pytest.raises(ValueError, match="one-hot"):
-        model(x, np.eye(9)[:2])
+    for c, offending in ((np.eye(9)[:2], r"got \(2, 9\)"), (np.eye(10)[:1], r"got \(1, 10\)")):
+        with pytest.raises(ValueError, match=offending):
+            model(x, c)
+
+
+def test_models_refuse_images_of_another_size():
+    x = tf.zeros((4, 1, 14, 14))  # as many pixels in all as one image
+    with pytest.raises(ValueError, match="14"):
+        vae.VAE(784)(x)
+    with pytest.raises(ValueError, match=r"784 pixels, got \(4, 1, 14, 14\)"):
+        vae.CVAE(784)(x, np.eye(10)[:1])
 
 
 @pytest.mark.parametrize("size", [0, -1, 783])
