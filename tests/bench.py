@@ -41,14 +41,18 @@ def _matmuls(a, b):
     return b
 
 
-def matmul_ceiling():
-    """The machine's float32 matmul rate, floating-point operations a second: of several sizes the best one's median."""
-    medians = []
-    for n in (512, 1024, 1536):
-        a, b = tf.random.normal((n, n), stddev=n**-0.5), tf.random.normal((n, n))  # so that products keep their size
-        _matmuls(a, b)
-        medians.append(np.median([10 * 2 * n**3 / seconds(lambda: _matmuls(a, b).numpy()) for _ in range(5)]))
-    return max(medians)
+def matmul_rate():
+    """float32 operations a second over about a second of products of 1024 x 1024 matrices; no size to 2048 is faster."""
+    n, calls = 1024, 8
+    a, b = tf.random.normal((n, n), stddev=n**-0.5), tf.random.normal((n, n))  # so that products keep their size
+    return calls * 10 * 2 * n**3 / seconds(lambda: [_matmuls(a, b).numpy() for _ in range(calls)])
+
+
+def quarters(loader):
+    """An epoch in four parts: (number of batches, the batches)."""
+    batches = iter(loader)
+    for count in np.diff(np.linspace(0, len(loader), 5).astype(int)):
+        yield count, itertools.islice(batches, count)
 
 
 def arguments(batch_size, num_epochs=10, learning_rate=1.2e-3):
@@ -112,20 +116,24 @@ def bench_epochs():
             model, eager, args = kind(784), kind(784), arguments(batch_size)
             loader, optimizer = assignment.load_mnist(batch_size), tf.keras.optimizers.Adam(1e-3)
             few = loader.take(EAGER_IMAGES // batch_size)
-            images = len(loader) * batch_size
             assignment.train_vae(model, loader, args, is_cvae)  # compiles
+            _matmuls(*tf.zeros((2, 1024, 1024)))
             eager_epoch(eager, optimizer, loader.take(2), is_cvae)
             weights = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
-            rounds = []
+            rates, ceilings, epochs, speedups = [], [], [], []
             for _ in range(ROUNDS):
-                before = matmul_ceiling()
-                epoch = seconds(assignment.train_vae, model, loader, args, is_cvae)
-                rate, ceiling = 6 * weights * images / epoch, (before + matmul_ceiling()) / 2
-                eager_time = seconds(eager_epoch, eager, optimizer, few, is_cvae) * images / (len(few) * batch_size)
-                rounds.append((epoch, rate / 1e9, ceiling / 1e9, rate / ceiling, eager_time / epoch))
-            epoch, rate, ceiling, share, speedup = np.median(rounds, axis=0)
-            print(f"{kind.__name__:<6}{batch_size:>6}{epoch:>9.2f}{rate:>9.0f}{ceiling:>9.0f}{share:>7.2f}"
-                  f"{speedup:>9.1f}", flush=True)
+                epoch = 0.0
+                for count, part in quarters(loader):
+                    ceilings.append(matmul_rate() / 1e9)
+                    spent = seconds(assignment.train_vae, model, part, args, is_cvae)
+                    rates.append(6 * weights * count * batch_size / spent / 1e9)
+                    epoch += spent
+                epochs.append(epoch)
+                eager_time = seconds(eager_epoch, eager, optimizer, few, is_cvae)
+                speedups.append(eager_time * len(loader) / len(few) / epoch)
+            share = np.median(np.divide(rates, ceilings))
+            print(f"{kind.__name__:<6}{batch_size:>6}{np.median(epochs):>9.2f}{np.median(rates):>9.0f}"
+                  f"{np.median(ceilings):>9.0f}{share:>7.2f}{np.median(speedups):>9.1f}", flush=True)
 
 
 def race(batch_size, num_epochs, learning_rate):
@@ -136,9 +144,7 @@ def race(batch_size, num_epochs, learning_rate):
     model, args = VAE(784), arguments(batch_size, num_epochs, learning_rate)
     loader, reached, spent = assignment.load_mnist(batch_size), [np.inf] * len(BARS), 0.0
     for _ in range(num_epochs):
-        batches = iter(loader)
-        for quarter in range(4):
-            part = itertools.islice(batches, len(loader) // 4 if quarter < 3 else None)
+        for _, part in quarters(loader):
             spent += seconds(assignment.train_vae, model, part, args)
             loss = sum(assignment.evaluate(model))
             reached = [min(time, spent) if loss < bar else time for time, bar in zip(reached, BARS)]
