@@ -52,6 +52,7 @@ def load_classifier():
 
     Trained on the training images of `assignment.load_data`, never on generated ones, and kept in `outputs/`.
     """
+    tf.keras.utils.set_random_seed(0)  # one judge for every run
     classifier = tf.keras.Sequential([
         layers.Input((1, 28, 28)), layers.Reshape((28, 28, 1)),
         layers.Conv2D(32, 3, activation="relu"), layers.MaxPooling2D(),
@@ -71,7 +72,6 @@ def load_classifier():
     classifier.compile(tf.keras.optimizers.Adam(tf.keras.optimizers.schedules.CosineDecay(2e-3, steps)),
                        tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     print("Training the classifier")
-    tf.keras.utils.set_random_seed(0)  # one judge for every run
     classifier.fit(assignment._pixels(data.x_train), data.y_train, batch_size=batch_size, epochs=epochs,
                    verbose=1 if sys.stdout.isatty() else 2)
     with assignment._replacing(path) as partial:

@@ -34,6 +34,12 @@ def small_arrays(n=600):
             "x_test": rng.integers(0, 256, (50, 28, 28), np.uint8), "y_test": np.arange(50) % 10}
 
 
+@pytest.fixture
+def small_mnist(tmp_path, monkeypatch):
+    np.savez(tmp_path / "small.npz", **small_arrays())
+    monkeypatch.setenv("MNIST_NPZ", str(tmp_path / "small.npz"))
+
+
 class Project:
     """A copy of the two files that a grader takes, to run as a user does."""
 

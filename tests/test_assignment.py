@@ -14,12 +14,6 @@ import vae
 from conftest import needs_mnist, small_arrays
 
 
-@pytest.fixture
-def small_mnist(tmp_path, monkeypatch):
-    np.savez(tmp_path / "small.npz", **small_arrays())
-    monkeypatch.setenv("MNIST_NPZ", str(tmp_path / "small.npz"))
-
-
 def loader(n=40, batch=16):
     """A caller's own: float64 images, a smaller last batch."""
     rng = np.random.default_rng(0)
