@@ -36,6 +36,7 @@ def test_one_hot_refuses_labels_out_of_range(labels):
 def test_batches_are_the_data_reshuffled_each_epoch(small_mnist):
     batches = assignment.load_mnist(64)
     assert len(batches) == 600 // 64
+    assert assignment.load_data().x_train.dtype == tf.uint8  # a quarter of the memory of float32
     epochs = [[(x.numpy(), y.numpy()) for x, y in batches] for _ in range(2)]
     data = small_arrays()
     label_of = {image.tobytes(): label for image, label in zip(data["x_train"], data["y_train"])}
