@@ -1,154 +1,66 @@
 """Trains a VAE or a conditional VAE on MNIST and draws digits with it: data, training, weights, pictures, command line.
 
-The models and their loss live in `vae.py`. Everything is written to `outputs/` in the project's folder.
+The models and their loss are in `vae.py`. Everything is written to `outputs/` in the project's folder.
 """
-
-import atexit
-import signal
-import sys
-
-
-def _interrupted(message, status=128 + signal.SIGINT):
-    """Ends the process with the shell's status for a signal; the line comes at exit, when stderr is surely open."""
-    atexit.register(print, f"Interrupted {message}", file=sys.stderr)
-    sys.exit(status)
-
-
-if __name__ == "__main__":  # from here on, so that the seconds of importing TensorFlow end in one line too
-    signal.signal(signal.SIGINT, lambda *_: _interrupted("before training; nothing was changed."))
 
 import argparse
 import contextlib
 import functools
 import json
 import math
+import operator
 import os
 import pathlib
-from typing import NamedTuple
+import shutil
+import sys
+import time
+import zlib
+from collections import namedtuple
 
-
-@contextlib.contextmanager
-def _quiet_stderr():
-    """Silences the process's stderr: TensorFlow's start-up messages come from C++ and heed no setting."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    with open(os.devnull, "w") as devnull:
-        os.dup2(devnull.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-with _quiet_stderr():
+with contextlib.ExitStack() as after_import:
+    if __name__ == "__main__" and sys.stderr and sys.stderr is sys.__stderr__:
+        # Hides TensorFlow's notes. Those of its start come from C++, and no setting turns them off.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        after_import.callback(os.dup2, os.dup(2), 2)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    from vae import CVAE, VAE, bce_function, kl_divergence, loss_function  # before TensorFlow: it names Keras' backend
     import tensorflow as tf
 import numpy as np
-from matplotlib.figure import Figure
 
-from vae import CVAE, VAE, bce_function, kl_divergence, loss_function
+try:
+    from matplotlib.figure import Figure
+except ValueError:  # MPLBACKEND is a notebook's, which this Python does not have; no window is needed
+    os.environ["MPLBACKEND"] = "agg"
+    from matplotlib.figure import Figure
 
 OUTPUTS = pathlib.Path(__file__).resolve().parent.parent / "outputs"
-MNIST = "MNIST"
-# Only Keras 3 has `ops`. XLA makes a step faster with the TensorFlow of Keras 3, and slower with that of Keras 2 (2.15);
-# not every TensorFlow for other systems, or for a GPU, comes with a working one.
-USE_XLA = hasattr(tf.keras, "ops") and sys.platform == "linux"
-WARMUP_STEPS = 100  # without a slow start the first steps, which only learn the mean image, spoil hidden units for good
-MAX_SCALED_BATCH = 1024  # the rate grows with the batch up to here
-BETA_2 = 0.95  # below Keras' 0.999: a run is a few hundred steps, too few for a memory of a thousand
-
-
-# ---------------------------------------------------------------------------------------------------- command line
-
-
-class Parser(argparse.ArgumentParser):
-    """Says one line about a mistake, without argparse's lines of usage."""
-
-    def error(self, message):
-        self.exit(2, f"Error: {message}; --help lists the arguments\n")
-
-
-class ArgumentError(ValueError):
-    """An argument that does not suit the data: the command line's exit status is 2."""
-
-
-def parseArguments(argv=None):
-    """The arguments of the command line, or of the list `argv` (handout, "FAQ").
-
-    Ends the process with status 2 and one line if one is out of range.
-    """
-    parser = Parser(description="Train a (conditional) VAE on MNIST and draw digits into outputs/.")
-    parser.add_argument("--is_cvae", action="store_true", help="the conditional VAE instead of the VAE")
-    parser.add_argument("--load_weights", action="store_true", help="draw from the saved weights, without training")
-    parser.add_argument("--batch_size", type=_positive(int), default=1024, help="images in a step (default: 1024)")
-    parser.add_argument("--num_epochs", type=_positive(int), default=10, help="passes over the data (default: 10)")
-    parser.add_argument("--latent_size", type=_positive(int), default=15, help="Z, latents (default: 15)")
-    parser.add_argument("--input_size", type=_positive(int), default=28 * 28, help="pixels of an image (default: 784)")
-    parser.add_argument("--learning_rate", type=_positive(float), default=1.2e-3,
-                        help="peak of the schedule for batches of 128, more for larger ones (default: 0.0012)")
-    parser.add_argument("--seed", type=int, default=None, help="an integer, for a run that can be repeated")
-    args = parser.parse_args(argv)
-    if args.input_size != 28 * 28:
-        parser.error(f"argument --input_size: MNIST's images have 784 pixels, got {args.input_size}")
-    if args.seed is not None and not 0 <= args.seed < 2**32:
-        parser.error(f"argument --seed: must be from 0 to 4294967295, got {args.seed}")
-    return args
-
-
-def _positive(number):
-    """An argparse type: a positive `number` (int or float), not infinite nor absurd."""
-
-    def parse(text):
-        value = number(text)
-        if not 0 < value < 1e9:
-            raise argparse.ArgumentTypeError(f"must be above 0 and below 1e9, got {text}")
-        return value
-
-    parse.__name__ = number.__name__  # argparse's message: invalid int value
-    return parse
+MNIST_CHECKSUM = 0x1939F699  # CRC-32 of the bytes of x_train, y_train, x_test and y_test
+# XLA makes a step faster with Keras 3, slower with Keras 2, and not every build of TensorFlow has it.
+USE_XLA = hasattr(tf.keras, "ops") and sys.platform == "linux" and not tf.config.list_physical_devices("GPU")
+MUON_BATCH = 512  # from this batch on an orthogonalised update is worth its time, which does not depend on the batch
+NOT_BY_MUON = ["encoder", "mu", "logvar", "hidden_1"]  # what is left: the decoder's kernels that do not read z and c
 
 
 # ------------------------------------------------------------------------------------------------------------ data
 
-
-class Data(NamedTuple):
-    """A data set in MNIST's format: uint8 images (N, 28, 28), 0 is background, and int32 labels (N,), 0 to 9.
-
-    Tensors, so that batches are gathered from the one copy of the images that is held.
-    """
-
-    name: str
-    x_train: tf.Tensor
-    y_train: tf.Tensor
-    x_test: tf.Tensor
-    y_test: tf.Tensor
-
-
-def _data(name, x_train, y_train, x_test, y_test):
-    return Data(name, tf.constant(x_train), tf.constant(y_train, tf.int32),
-                tf.constant(x_test), tf.constant(y_test, tf.int32))
+# A data set in MNIST's format, as tensors: uint8 images (N, 28, 28), 0 is background, and labels (N,), 0 to 9.
+Data = namedtuple("Data", ("name", "x_train", "y_train", "x_test", "y_test"))
 
 
 @functools.lru_cache(maxsize=1)
 def load_data():
     """MNIST from `$MNIST_NPZ`, else through Keras (its cache or its download), else digits rendered from fonts.
 
-    Returns:
-        `Data`, held once per process.
-
-    Raises:
-        ValueError: `$MNIST_NPZ` is set but is no usable `mnist.npz`, or there is no MNIST and `rendered_digits.py`
-            is not beside this file.
+    Returns `Data`, held once per process. Its name is "MNIST" only if its arrays are MNIST's, to the last byte. Raises
+    ValueError if `$MNIST_NPZ` is no usable `mnist.npz`, or if there is no MNIST and no `rendered_digits.py`.
     """
-    path = os.environ.get("MNIST_NPZ")
-    if path:
-        return _read_npz(path)
+    if path := os.environ.get("MNIST_NPZ"):
+        return new_data(pathlib.Path(path).name, *read_npz(path))
     try:
-        (x_train, y_train), (x_test, y_test) = tf.keras.datasets.mnist.load_data()
-        return _data(MNIST, x_train, y_train, x_test, y_test)
+        train, test = tf.keras.datasets.mnist.load_data()
+        return new_data("Keras' mnist.npz", *train, *test)
     except Exception as error:  # Keras raises a bare Exception where the download fails
-        reason = _first_line(error)
+        reason = first_line(error)
     try:
         from rendered_digits import rendered_digits
     except ImportError:
@@ -156,40 +68,39 @@ def load_data():
     print(f"\n{'*' * 88}\nWARNING: MNIST could not be loaded ({reason}).\n"
           "Using digits RENDERED FROM FONTS instead: losses and pictures are NOT MNIST's.\n"
           f"To use MNIST, set MNIST_NPZ to the path of an mnist.npz.\n{'*' * 88}\n", file=sys.stderr, flush=True)
-    (x_train, y_train), (x_test, y_test) = rendered_digits()
-    return _data("rendered digits, not MNIST", x_train, y_train, x_test, y_test)
+    train, test = rendered_digits()
+    return new_data("rendered digits, not MNIST", *train, *test)
 
 
-def _read_npz(path):
-    def unusable(why):
-        return ValueError(f"MNIST_NPZ={path}: {why}; set it to an mnist.npz, or unset it")
+def new_data(name, *arrays):
+    """`Data` of x_train, y_train, x_test and y_test, with this name unless they are MNIST."""
+    checksum = 0
+    for array in arrays:
+        checksum = zlib.crc32(np.ascontiguousarray(array, np.uint8), checksum)
+    types = (tf.uint8, tf.int32, tf.uint8, tf.int32)
+    return Data("MNIST" if checksum == MNIST_CHECKSUM else name, *map(tf.constant, arrays, types))
 
-    names = ("x_train", "y_train", "x_test", "y_test")
+
+def read_npz(path):
+    """x_train, y_train, x_test and y_test of an `mnist.npz`. ValueError if it is not one."""
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in names}
-    except FileNotFoundError:
-        raise unusable("there is no such file") from None
-    except KeyError as error:
-        raise unusable(f"not all of {', '.join(names)} are in it ({error.args[0]})") from None
-    except Exception as error:  # the archive's layers, NumPy, zip and deflate, raise many kinds
-        raise unusable(f"not a readable archive of plain arrays ({_first_line(error)})") from None
-    for part in ("train", "test"):
-        x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
-        if x.ndim != 3 or x.shape[1:] != (28, 28) or len(x) == 0 or x.dtype != np.uint8:
-            raise unusable(f"x_{part} must be uint8 of shape (N, 28, 28), got {x.dtype} {x.shape}")
-        if y.shape != (len(x),) or y.dtype.kind not in "iu":
-            raise unusable(f"y_{part} must be integers of shape ({len(x)},), got {y.dtype} {y.shape}")
-        if y.min() < 0 or y.max() > 9:
-            raise unusable(f"y_{part} must be labels 0 to 9, got {y.min()} to {y.max()}")
-    return _data(MNIST, **arrays)
+            arrays = [archive[name] for name in ("x_train", "y_train", "x_test", "y_test")]
+        for x, y in (arrays[:2], arrays[2:]):
+            if x.dtype != np.uint8 or x.shape[1:] != (28, 28) or len(x) == 0:
+                raise ValueError(f"images must be uint8 of shape (N, 28, 28), got {x.dtype} {x.shape}")
+            if y.dtype.kind not in "iu" or y.shape != x.shape[:1] or not 0 <= y.min() <= y.max() <= 9:
+                raise ValueError(f"labels must be {len(x)} integers from 0 to 9, got {y.dtype} {y.shape}")
+    except Exception as error:  # NumPy, zip and deflate raise many kinds
+        why = first_line(error)
+        raise ValueError(f"MNIST_NPZ={path} is no mnist.npz ({why}): set it to one, or unset it") from error
+    return arrays
 
 
 def one_hot(labels, class_size):
     """One-hot classes, float32 (N, class_size), of labels (N,) or (N, 1), tensor or array.
 
-    Raises:
-        ValueError: a label is not in 0 to class_size - 1 (checked where the values are known, so not in a graph).
+    ValueError if a label is not in 0 to class_size - 1; not in a graph, where values are not known yet.
     """
     labels = tf.reshape(tf.cast(labels, tf.int32), (-1,))
     if tf.executing_eagerly() and len(labels):
@@ -199,185 +110,189 @@ def one_hot(labels, class_size):
     return tf.one_hot(labels, class_size)
 
 
-def _pixels(images):
-    """uint8 (N, H, W) to float32 (N, 1, H, W) in [0, 1]."""
+def to_pixels(images):
+    """uint8 images (N, H, W) to float32 (N, 1, H, W) in [0, 1]."""
     return tf.cast(images[:, tf.newaxis], tf.float32) / 255.0
 
 
 def load_mnist(batch_size, buffer_size=1024):
     """The training set of `load_data` (handout, "Train our VAE").
 
-    Args:
-        batch_size: B.
-        buffer_size: the least number of images to shuffle among. All are, since a buffer of indices is small, and
-            MNIST's order is by writer: a buffer of 1024 costs a nat and readability.
-
-    Returns:
-        A `tf.data.Dataset` of (images (B, 1, 28, 28) float32 in [0, 1], labels (B,) int32), reshuffled each epoch,
-        a smaller last batch dropped.
-
-    Raises:
-        ValueError: as `load_data`; `ArgumentError`, a kind of it, if B is not in 1 to the number of images.
+    Returns a `tf.data.Dataset` of (images (B, 1, 28, 28) float32 in [0, 1], labels (B,) int32), reshuffled each epoch,
+    without a smaller last batch. ValueError if there are not B images. `buffer_size` is there for callers who pass it:
+    all images are shuffled, because MNIST is ordered by writer.
     """
     data = load_data()
     if not 1 <= batch_size <= len(data.x_train):
-        raise ArgumentError(f"batch_size must be from 1 to {len(data.x_train)}, the number of images, got {batch_size}")
+        raise ValueError(f"batch_size must be from 1 to {len(data.x_train)}, the number of images, got {batch_size}")
 
     def gather(indices):  # the images stay uint8: shuffling moves indices
-        return _pixels(tf.gather(data.x_train, indices)), tf.gather(data.y_train, indices)
+        return to_pixels(tf.gather(data.x_train, indices)), tf.gather(data.y_train, indices)
 
-    indices = tf.data.Dataset.range(len(data.x_train)).shuffle(max(buffer_size, len(data.x_train)))
-    batches = indices.batch(batch_size, drop_remainder=True).map(gather).prefetch(2)
-    # Nothing here is left to tune, and the end of an epoch would wait for the tuner's next turn: seconds, in a long one.
+    indices = tf.data.Dataset.range(len(data.x_train)).shuffle(len(data.x_train))
     options = tf.data.Options()
-    options.autotune.enabled = False
-    return batches.with_options(options)
+    options.autotune.enabled = False  # there is nothing to tune, and each epoch would end by waiting for the tuner
+    return indices.batch(batch_size, drop_remainder=True).map(gather).prefetch(2).with_options(options)
 
 
 # -------------------------------------------------------------------------------------------------------- training
-
 
 def train_vae(model, train_loader, args, is_cvae=False):
     """Trains for one epoch (handout, "Train our VAE", "Train our CVAE"); called again, it goes on where it was.
 
     Args:
-        model: a `VAE`, or a `CVAE` if `is_cvae`.
+        model: a `VAE`, or a `CVAE` if `is_cvae`. Its `optimizer` is used, and keeps its state from call to call.
         train_loader: batches of (images (B, 1, H, W) in [0, 1], labels (B,)).
-        args: `learning_rate`, the peak of a schedule that warms up and then follows a cosine over `num_epochs` (10 if
-            args has none). It is meant for batches of 128, and scaled by (B / 128)^0.75 for others, up to B = 1024.
-            Read at the model's first batch: the optimizer stays with the model.
+        args: `learning_rate` and, if it is there, `num_epochs` (else 10), of which `learning_rate_schedule` makes the
+            rate of each step. They are read in every call: a new value counts from the next step on.
 
     Returns:
         The sum of the batches' losses, a float: `total / len(train_loader)` is the average loss per image.
+
+    Raises:
+        TypeError: `is_cvae` does not suit the model.
+        ValueError: there is no batch, or the first has pixels outside of [0, 1] or labels that are no class.
     """
-    bar = tf.keras.utils.Progbar(_length(train_loader), stateful_metrics=["loss"]) if sys.stdout.isatty() else None
+    if is_cvae != isinstance(model, CVAE):
+        raise TypeError(f"a {type(model).__name__} is trained with is_cvae={not is_cvae}")
+    length = operator.length_hint(train_loader)  # 0 if it is not known
+    in_terminal = sys.stdout is not None and sys.stdout.isatty()
+    bar = tf.keras.utils.Progbar(length or None, verbose=int(in_terminal), stateful_metrics=["loss"])
     total, batches = 0.0, 0
     for images, labels in train_loader:
-        if not hasattr(model, "_train_step"):
-            model._train_step = _compile_step(model, _optimizer(len(images), _length(train_loader), args), is_cvae)
-        total += model._train_step(tf.cast(images, tf.float32), tf.cast(labels, tf.int32))
+        images, labels = tf.cast(images, tf.float32), tf.cast(labels, tf.int32)
+        if batches == 0:
+            check_batch(model, images, labels)
+            steps = getattr(args, "num_epochs", 10) * (length or 60_000 // len(images))
+            rate = tf.function(learning_rate_schedule(args.learning_rate, len(images), steps))
+            step = prepare_step(model, len(images))
+        total += step(images, labels, rate(tf.convert_to_tensor(model.optimizer.iterations) + 1))
         batches += 1
-        if bar and batches % 10 == 0 and batches != bar.target:  # reading the loss waits for the step
+        if in_terminal and batches % 10 == 0 and batches != length:  # reading the loss waits for the step
             bar.update(batches, [("loss", float(total) / batches)])
-    total = float(total)
-    if bar and batches:
-        bar.update(batches, [("loss", total / batches)], finalize=True)
-    return total
+    if batches == 0:
+        raise ValueError("the loader has no batches left; a generator is used up after one epoch")
+    bar.update(batches, [("loss", float(total) / batches)], finalize=True)
+    return float(total)
 
 
-def _length(train_loader):
-    """Batches in the loader, None if it cannot say."""
-    try:
-        return len(train_loader)
-    except TypeError:
-        return None
+def check_batch(model, images, labels):
+    """ValueError if the images are not in [0, 1], or a CVAE's labels are no classes."""
+    low, high = float(tf.reduce_min(images)), float(tf.reduce_max(images))
+    if not 0 <= low <= high <= 1:
+        raise ValueError(f"pixels must be in [0, 1], got {low:g} to {high:g}")
+    if isinstance(model, CVAE):
+        one_hot(labels, model.num_classes)
 
 
-def _optimizer(batch_size, batches, args):
-    """Adam, its rate warming up and then following a cosine over the epochs of the run."""
-    steps = getattr(args, "num_epochs", 10) * (batches or 60_000 // batch_size)  # MNIST's, where the loader cannot say
-    # One rate for small and large batches. The power is measured, 1.2e-3 serving 128 as 5.7e-3 serves 1024: between the
-    # root that Adam should take (Malladi et al., https://arxiv.org/abs/2205.10343) and the linear rule.
-    peak = args.learning_rate * (min(batch_size, MAX_SCALED_BATCH) / 128) ** 0.75
-    warmup = min(WARMUP_STEPS, steps // 3)
-    rate = tf.keras.optimizers.schedules.CosineDecay(
+def learning_rate_schedule(learning_rate, batch_size, steps):
+    """The rate of step 1, 2, ... of a run of so many: up in a straight line, then down along a cosine.
+
+    The peak is `learning_rate` for batches of 128, and (B / 128)^0.75 times that for others, up to B = 1024. The way up
+    takes a tenth of the run, but at least 50 steps: large first steps damage hidden units for good.
+    """
+    peak = learning_rate * (min(batch_size, 1024) / 128) ** 0.75
+    warmup = max(50, steps // 10)
+    return tf.keras.optimizers.schedules.CosineDecay(
         0.0, max(1, steps - warmup), alpha=0.01, warmup_target=peak, warmup_steps=warmup)
-    return tf.keras.optimizers.Adam(rate, beta_2=BETA_2)
 
 
-def _compile_step(model, optimizer, is_cvae):
-    """One training step as a graph, traced once per shape of batch."""
+def prepare_step(model, batch_size):
+    """The training step for the model as it is now. Its optimizer is built if it is not yet."""
+    optimizer = model.optimizer
+    if hasattr(optimizer, "exclude_layers") and not optimizer.built and batch_size >= MUON_BATCH:
+        optimizer.exclude_layers = NOT_BY_MUON
     optimizer.build(model.trainable_variables)
+    return compile_step(model, optimizer, tuple(map(id, model.trainable_variables)))
 
-    @tf.function(jit_compile=USE_XLA and not tf.config.list_physical_devices("GPU"))
-    def step(images, labels):
+
+@functools.lru_cache(maxsize=2)  # older models are let go
+def compile_step(model, optimizer, trained):
+    """One step of training as a graph (images, labels, rate -> loss); another one if other variables are trained."""
+
+    @tf.function(jit_compile=USE_XLA)
+    def step(images, labels, rate):
         with tf.GradientTape() as tape:
-            x_hat, mu, logvar = _forward(model, images, labels, is_cvae)
+            x_hat, mu, logvar = forward(model, images, labels)
             loss = loss_function(x_hat, images, mu, logvar)
         gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.learning_rate = tf.cast(rate, model.variable_dtype)
         optimizer.apply_gradients(zip(gradients, model.trainable_variables))
         return loss
 
     return step
 
 
-def _forward(model, images, labels, is_cvae):
-    return model(images, one_hot(labels, model.num_classes)) if is_cvae else model(images)
+def forward(model, images, labels):
+    """x_hat, mu and logvar of images; a CVAE is given their labels too."""
+    return model(images, one_hot(labels, model.num_classes)) if isinstance(model, CVAE) else model(images)
 
 
-def evaluate(model, is_cvae=False):
-    """Loss on the test images of `load_data`: (reconstruction, kl), nats per image; their sum is the loss."""
+@functools.lru_cache(maxsize=2)
+def compile_test(model):
+    """A graph of (images, labels) -> their summed reconstruction loss, summed KL, and mu."""
+
+    @tf.function
+    def test(images, labels):
+        x_hat, mu, logvar = forward(model, images, labels)
+        return bce_function(x_hat, images), kl_divergence(mu, logvar), mu
+
+    return test
+
+
+def evaluate(model):
+    """Reconstruction loss and KL on the test images, nats per image, whose sum is the loss; and their mu (N, Z)."""
     data = load_data()
-    reconstruction = kl = 0.0
-    for i in range(0, len(data.x_test), 1000):
-        images = _pixels(data.x_test[i:i + 1000])
-        x_hat, mu, logvar = _forward(model, images, data.y_test[i:i + 1000], is_cvae)
-        reconstruction += float(bce_function(x_hat, images))
-        kl += float(kl_divergence(mu, logvar))
-    return reconstruction / len(data.x_test), kl / len(data.x_test)
+    test, n = compile_test(model), len(data.x_test)
+    reconstruction, kl, mu = zip(*(test(to_pixels(data.x_test[i:i + 1000]), data.y_test[i:i + 1000])
+                                   for i in range(0, n, 1000)))
+    return np.sum(reconstruction, dtype=float) / n, np.sum(kl, dtype=float) / n, np.concatenate(mu)
 
 
 # --------------------------------------------------------------------------------------------------------- weights
 
-
 @contextlib.contextmanager
-def _replacing(target):
+def replacing(target):
     """Gives a path beside `target` to write to, which then replaces it: a reader finds the old file or the new one.
 
-    Raises:
-        OSError: it cannot be written; the old file is untouched.
+    OSError if it cannot be written; the old file is then untouched.
     """
-    folder = target.parent
+    partial = target.with_name(f".{os.getpid()}.{target.name}")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob(f".*.{target.name}"):  # of a process that was killed while it wrote
-            if not _is_running(leftover.name.split(".")[1]):
-                leftover.unlink(missing_ok=True)
-        partial = folder / f".{os.getpid()}.{target.name}"
-        try:
-            yield partial
-            os.replace(partial, target)
-        finally:
-            partial.unlink(missing_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        for seconds in (0.2, 0.4, 0.8):  # on Windows a viewer or a virus scanner may hold the old file for a moment
+            with contextlib.suppress(PermissionError):
+                return os.replace(partial, target)
+            time.sleep(seconds)
+        os.replace(partial, target)
     except (OSError, RuntimeError, ValueError) as error:  # the last two are h5py's, where closing the file fails
-        raise OSError(f"cannot write {target} ({_first_line(error)}), what was there before is whole: "
-                      f"free some space, or make {folder} a folder that you may write to") from error
+        raise OSError(f"cannot write {target} ({first_line(error)}); what was there before is whole") from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
-def _is_running(pid):
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except (ValueError, OSError):
-        pass
-    return True
-
-
-def _output(is_cvae, ending):
-    return OUTPUTS / f"{'cvae' if is_cvae else 'vae'}{ending}"
+def output(model, ending):
+    """The path of the file in `outputs/` with the name of the kind of the model, and this ending."""
+    return OUTPUTS / f"{'cvae' if isinstance(model, CVAE) else 'vae'}{ending}"
 
 
 def save_model_weights(model, args):
-    """Saves the weights as `outputs/cvae.weights.h5` if `args.is_cvae`, else as `outputs/vae.weights.h5`.
-
-    The new file replaces the old one whole.
-
-    Raises:
-        OSError: it cannot be written; the old file is untouched.
-    """
-    with _replacing(_output(args.is_cvae, ".weights.h5")) as partial:
+    """Saves the weights as `outputs/cvae.weights.h5` or `outputs/vae.weights.h5`. OSError if there is no room."""
+    with replacing(output(model, ".weights.h5")) as partial:
+        needed, free = 1.1 * sum(w.nbytes for w in model.get_weights()), shutil.disk_usage(partial.parent).free
+        if free < needed:  # HDF5 would crash
+            raise OSError(f"{needed / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free")
         model.save_weights(str(partial))
 
 
 def load_weights(model):
     """Loads what `save_model_weights` saved for this kind of model, and returns the model.
 
-    Raises:
-        FileNotFoundError: nothing was saved.
-        ValueError: the file is damaged, or of a model of another shape; the model is as it was.
+    FileNotFoundError if nothing was saved, ValueError if it does not fit; the model is then as it was.
     """
-    path = _output(isinstance(model, CVAE), ".weights.h5")
+    path = output(model, ".weights.h5")
     if not path.exists():
         raise FileNotFoundError(f"there are no weights at {path}: train first, without --load_weights")
     before = model.get_weights()
@@ -385,23 +300,22 @@ def load_weights(model):
         model.load_weights(str(path))
     except Exception as error:  # h5py and both generations of Keras raise many kinds
         model.set_weights(before)
-        raise ValueError(f"{path} does not fit a {type(model).__name__} with {model.latent_size} latents and images of "
-                         f"{model.input_size} pixels, or is damaged ({_first_line(error)}): use the arguments it was "
-                         "trained with, or train again") from error
+        raise ValueError(f"{path} does not fit a {type(model).__name__} with {model.latent_size} latents, is damaged, "
+                         f"or is of Keras 3 and this is Keras 2 ({first_line(error)}): train again") from error
     return model
 
 
-def _first_line(error):
+def first_line(error):
+    """The first line of an exception's message, at most 160 characters of it."""
     return (str(error).splitlines() or [type(error).__name__])[0][:160]
 
 
 # -------------------------------------------------------------------------------------------------------- pictures
 
-
 def show_vae_images(model, latent_size):
     """Draws `outputs/show_vae_images.png`: 10 samples from the prior."""
-    _draw_grid("show_vae_images.png", model.decoder(tf.random.normal((10, latent_size))), columns=10,
-               title=_title(model, "samples of the VAE"))
+    draw_grid("show_vae_images.png", model.decoder(tf.random.normal((10, latent_size))), columns=10,
+              title=title(model, "samples of the VAE"))
 
 
 def show_vae_interpolation(model, latent_size):
@@ -409,164 +323,203 @@ def show_vae_interpolation(model, latent_size):
     corners = tf.random.normal((4, latent_size)).numpy()
     t = np.linspace(0, 1, 12, dtype=np.float32)
     weights = np.stack([np.outer(1 - t, 1 - t), np.outer(1 - t, t), np.outer(t, 1 - t), np.outer(t, t)], axis=-1)
-    _draw_grid("show_vae_interpolation.png", model.decoder(weights.reshape(-1, 4) @ corners), columns=12,
-               title=_title(model, "between four samples of the VAE"))
+    draw_grid("show_vae_interpolation.png", model.decoder(weights.reshape(-1, 4) @ corners), columns=12,
+              title=title(model, "between four samples of the VAE"))
+
+
+def show_vae_manifold(model):
+    """Draws `outputs/vae_manifold.png`: 2 latents at 20 x 20 quantiles of the prior (Kingma & Welling, figure 4)."""
+    quantiles = tf.math.ndtri((tf.range(20.0) + 0.5) / 20)
+    z = tf.stack(tf.meshgrid(quantiles, quantiles[::-1]), axis=-1)  # z_1 grows to the right, z_2 upwards
+    draw_grid("vae_manifold.png", model.decoder(tf.reshape(z, (-1, 2))), columns=20,
+              title=title(model, "the plane of the VAE's two latents"))
 
 
 def show_cvae_images(model, latent_size):
     """Draws `outputs/show_cvae_images.png`: 10 samples of each digit, a digit a row."""
     z = tf.random.normal((100, latent_size))
     c = one_hot(np.repeat(np.arange(10), 10), 10)
-    _draw_grid("show_cvae_images.png", model.decoder(tf.concat([z, c], axis=-1)), columns=10,
-               title=_title(model, "samples of the CVAE by digit"), row_labels=range(10))
+    draw_grid("show_cvae_images.png", model.decoder(tf.concat([z, c], axis=-1)), columns=10,
+              title=title(model, "samples of the CVAE by digit"), row_labels=range(10))
 
 
-def show_reconstructions(model, is_cvae):
+def show_reconstructions(model):
     """Draws `outputs/{vae,cvae}_reconstructions.png`: two test images of each digit above their reconstructions."""
     data = load_data()
     chosen = np.concatenate([np.flatnonzero(data.y_test == digit)[:2] for digit in range(10)])
-    images = _pixels(tf.gather(data.x_test, chosen))
-    x_hat, _, _ = _forward(model, images, tf.gather(data.y_test, chosen), is_cvae)
-    _draw_grid(_output(is_cvae, "_reconstructions.png").name, np.concatenate([images, x_hat]), columns=len(chosen),
-               title=_title(model, "test images and reconstructions"), row_labels=["$x$", r"$\hat{x}$"])
+    images = to_pixels(tf.gather(data.x_test, chosen))
+    x_hat, _, _ = forward(model, images, tf.gather(data.y_test, chosen))
+    draw_grid(output(model, "_reconstructions.png").name, np.concatenate([images, x_hat]), columns=len(chosen),
+              title=title(model, "test images and reconstructions"), row_labels=["$x$", r"$\hat{x}$"])
 
 
-def show_loss_curve(history, data_name, is_cvae):
-    """Draws `outputs/{vae,cvae}_loss.png`.
+def show_latent_space(model):
+    """Draws `outputs/{vae,cvae}_latent_space.png`: the posterior means of the test images, coloured by digit.
 
-    Args:
-        history: (train loss, test reconstruction, test kl) of each epoch, nats per image.
-        data_name: of the data set, for the title.
+    On their first two principal components, or on the latents themselves where there are two.
     """
+    _, _, mu = evaluate(model)
+    plain = mu.shape[1] == 2
+    axes, variances = (np.eye(2), mu.var(axis=0)) if plain else principal_axes(mu)
+    x_label, y_label = (f"{'latent' if plain else 'principal component'} {i + 1}, {variances[i] / variances.sum():.0%} "
+                        "of the variance" for i in (0, 1))
+    figure = Figure(figsize=(6.4, 5.6), dpi=100, layout="constrained")
+    plot = figure.add_subplot(xlabel=x_label, ylabel=y_label,
+                              title=title(model, f"posterior means of the test images, {type(model).__name__}"))
+    points = plot.scatter(*(mu @ axes[:, :2]).T, c=load_data().y_test, cmap="tab10", s=2)
+    plot.legend(*points.legend_elements(), title="digit", loc="upper right")
+    save_figure(figure, output(model, "_latent_space.png"))
+
+
+def principal_axes(mu):
+    """Principal components of posterior means (N, Z): directions, the columns of (Z, Z), and their variances (Z,)."""
+    variances, axes = np.linalg.eigh(np.cov(mu, rowvar=False))
+    return axes[:, ::-1], variances[::-1]
+
+
+def show_loss_curve(model, history):
+    """Draws `outputs/{vae,cvae}_loss.png` of (train loss, test reconstruction, test KL), nats per image, by epoch."""
     train, reconstruction, kl = np.transpose(history)
     epochs = np.arange(1, len(train) + 1)
     figure = Figure(figsize=(6.4, 4), dpi=100, layout="constrained")
-    axes = figure.add_subplot()
+    plot = figure.add_subplot(xlabel="epoch", ylabel="nats per image", ylim=(0, max(train) * 1.05),
+                              title=title(model, f"{type(model).__name__} loss"))
     for values, label, style in ((train, "train loss (average over the epoch)", "o--"),
                                  (reconstruction + kl, "test loss", "o-"),
                                  (reconstruction, "test reconstruction", "^-"), (kl, "test KL", "v-")):
-        axes.plot(epochs, values, style, label=label, markersize=4)
-    axes.set(xlabel="epoch", ylabel="nats per image", ylim=(0, None),
-             title=f"{'CVAE' if is_cvae else 'VAE'} loss ({data_name})")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.grid(alpha=0.3)
-    axes.legend(loc="upper right")
-    _save_figure(figure, _output(is_cvae, "_loss.png"))
+        plot.plot(epochs, values, style, label=label, markersize=4)
+    plot.xaxis.get_major_locator().set_params(integer=True)
+    plot.grid(alpha=0.3)
+    plot.legend(loc="upper right")
+    save_figure(figure, output(model, "_loss.png"))
 
 
-def _title(model, text):
-    """Names the data that the model was trained on, where `main` knows it."""
+def title(model, text):
+    """The text, and the data that the model was trained on where that is known."""
     name = getattr(model, "data_name", None)
     return f"{text} ({name})" if name else text
 
 
-def _draw_grid(name, images, columns, title, row_labels=()):
-    """Writes images (N, 1, H, W) in [0, 1] as a grid to `outputs/{name}`, tiled into one array."""
+def tile(images, columns):
+    """Images (N, 1, H, W) as one array (N / columns * H, columns * W), row by row."""
     images = np.asarray(images)
     _, _, height, width = images.shape
     rows = len(images) // columns
-    grid = images.reshape(rows, columns, height, width).swapaxes(1, 2).reshape(rows * height, columns * width)
+    return images.reshape(rows, columns, height, width).swapaxes(1, 2).reshape(rows * height, columns * width)
+
+
+def draw_grid(name, images, columns, title, row_labels=()):
+    """Writes images (N, 1, H, W) in [0, 1] as a grid to `outputs/{name}`."""
+    rows = len(images) // columns
     inches, left, top = 0.5, 0.35 if row_labels else 0.05, 0.35
     size = (columns * inches + left + 0.05, rows * inches + top + 0.05)
     figure = Figure(figsize=size, dpi=112)  # two pixels for one, of 28
-    axes = figure.add_axes((left / size[0], 0.05 / size[1], columns * inches / size[0], rows * inches / size[1]))
-    axes.imshow(grid, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=(0, columns, rows, 0))
-    axes.set_axis_off()
+    plot = figure.add_axes((left / size[0], 0.05 / size[1], columns * inches / size[0], rows * inches / size[1]))
+    plot.imshow(tile(images, columns), cmap="gray", vmin=0, vmax=1, extent=(0, columns, rows, 0),
+                interpolation="nearest")
+    plot.set_axis_off()
     for row, label in enumerate(row_labels):
-        axes.text(-0.3, row + 0.5, label, ha="center", va="center", fontsize=13)
+        plot.text(-0.3, row + 0.5, label, ha="center", va="center", fontsize=13)
     figure.text(left / size[0], 1 - top / 2 / size[1], title, va="center", fontsize=10)
-    _save_figure(figure, OUTPUTS / name)
+    save_figure(figure, OUTPUTS / name)
 
 
-def _save_figure(figure, target):
-    with _replacing(target) as partial:
+def save_figure(figure, target):
+    """Writes a figure as an optimised PNG that replaces `target`."""
+    with replacing(target) as partial:
         figure.savefig(partial, format="png", pil_kwargs={"optimize": True})
 
 
 # ------------------------------------------------------------------------------------------------------------ main
 
-
 def main(args):
-    """Trains the model, or loads it if `args.load_weights`, saves its weights after each epoch and draws its pictures.
-
-    Raises:
-        ValueError, OSError: as the functions above; ValueError if the loss is no longer finite.
-    """
+    """Trains the model, or loads it if `args.load_weights`, and draws its pictures."""
     if getattr(args, "seed", None) is not None:
         tf.keras.utils.set_random_seed(args.seed)
     model = (CVAE if args.is_cvae else VAE)(args.input_size, latent_size=args.latent_size)
     if args.load_weights:
         load_weights(model)
-        model.data_name = _saved_data_name(args.is_cvae)
+        model.data_name = saved_run(model).get("data")
     else:
-        _train(model, args)
+        train(model, args)
     if args.is_cvae:
         show_cvae_images(model, args.latent_size)
     else:
         show_vae_images(model, args.latent_size)
         show_vae_interpolation(model, args.latent_size)
+        if args.latent_size == 2:
+            show_vae_manifold(model)
     print(f"Pictures and weights are in {OUTPUTS}")
 
 
-def _train(model, args):
-    with _replacing(OUTPUTS / "writable") as partial:  # no epoch is spent where nothing can be saved
-        partial.touch()
-    (OUTPUTS / "writable").unlink(missing_ok=True)
+def train(model, args):
+    """Trains for `args.num_epochs`, with the test loss after each, and draws the pictures that need the data."""
     train_loader = load_mnist(args.batch_size)
     model.data_name = load_data().name
     print(f"Training a {type(model).__name__} on {model.data_name}, {len(train_loader)} batches of {args.batch_size}")
     history = []
-    args.saved_epoch = None
     for epoch in range(args.num_epochs):
-        if sys.stdout.isatty():
-            print(f"Epoch {epoch + 1}/{args.num_epochs}")
-        loss = train_vae(model, train_loader, args, is_cvae=args.is_cvae) / len(train_loader)
+        loss = train_vae(model, train_loader, args, args.is_cvae) / len(train_loader)
         if not math.isfinite(loss):
             raise ValueError(f"the loss became {loss} in epoch {epoch}; nothing of it was saved: try a smaller "
                              "--learning_rate")
-        if not sys.stdout.isatty():
-            print(f"Train Epoch: {epoch}  Loss: {loss:.6f}", flush=True)
         save_model_weights(model, args)
-        args.saved_epoch = epoch
-        history.append((loss, *evaluate(model, args.is_cvae)))
-    with _replacing(_output(args.is_cvae, ".run.json")) as partial:
-        partial.write_text(json.dumps({"data": model.data_name, "seed": args.seed, "history": history}))
-    _, reconstruction, kl = history[-1]
-    print(f"Test Loss: {reconstruction + kl:.6f}  (reconstruction {reconstruction:.2f} + KL {kl:.2f}, "
-          f"{len(load_data().x_test)} test images of {model.data_name})")
-    show_loss_curve(history, model.data_name, args.is_cvae)
-    show_reconstructions(model, args.is_cvae)
+        reconstruction, kl, _ = evaluate(model)
+        history.append((loss, reconstruction, kl))
+        with replacing(output(model, ".run.json")) as partial:
+            partial.write_text(json.dumps({"data": model.data_name, "seed": args.seed, "history": history}))
+        print(f"Train Epoch: {epoch}  Loss: {loss:.6f}  Test Loss: {reconstruction + kl:.6f} "
+              f"(reconstruction {reconstruction:.2f} + KL {kl:.2f})", flush=True)
+    show_loss_curve(model, history)
+    show_reconstructions(model)
+    if args.latent_size > 1:
+        show_latent_space(model)
 
 
-def _saved_data_name(is_cvae):
-    """The name of the data behind the saved weights, None if it is not on record."""
+def saved_run(model):
+    """The record of the run behind the saved weights: data, seed, and history as `show_loss_curve` has it; else {}."""
     try:
-        return json.loads(_output(is_cvae, ".run.json").read_text())["data"]
-    except (OSError, ValueError, KeyError):
-        return None
+        return json.loads(output(model, ".run.json").read_text())
+    except (OSError, ValueError):
+        return {}
 
 
-def _raise_interrupt(number, frame):
-    raise KeyboardInterrupt(number)
+# ---------------------------------------------------------------------------------------------------- command line
+
+def parseArguments(argv=None):
+    """The arguments of the command line, or of the list `argv` (handout, "FAQ"). Status 2 if one is wrong."""
+    parser = argparse.ArgumentParser(description="Train a (conditional) VAE on MNIST and draw digits into outputs/.")
+    parser.add_argument("--is_cvae", action="store_true", help="the conditional VAE instead of the VAE")
+    parser.add_argument("--load_weights", action="store_true", help="draw from the saved weights, without training")
+    parser.add_argument("--batch_size", type=int, default=1024, help="images in a step (default: 1024)")
+    parser.add_argument("--num_epochs", type=int, default=10, help="passes over the data (default: 10)")
+    parser.add_argument("--latent_size", type=int, default=15, help="Z, latents (default: 15)")
+    parser.add_argument("--input_size", type=int, default=784, choices=[784], help="pixels of an image, MNIST's 784")
+    parser.add_argument("--learning_rate", type=float, default=1.2e-3,
+                        help="peak of the schedule for batches of 128, more for larger ones (default: 0.0012)")
+    parser.add_argument("--seed", type=int, default=None, help="0 to 4294967295, for a run that can be repeated")
+    args = parser.parse_args(argv)
+    for name, low, high in (("batch_size", 1, 10**6), ("num_epochs", 1, 10**6), ("latent_size", 1, 10**4),
+                            ("learning_rate", 1e-9, 1), ("seed", 0, 2**32 - 1)):
+        value = getattr(args, name)
+        if value is not None and not low <= value <= high:
+            parser.error(f"argument --{name}: must be from {low} to {high}, got {value}")
+    return args
 
 
-def _command_line():
-    args = parseArguments()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _raise_interrupt)
+def run(program):
+    """The exit status of a program. A mistake ends in one line and status 1, Ctrl-C in one line and status 130."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for a path that the terminal cannot spell
     try:
-        main(args)
-    except KeyboardInterrupt as interrupt:
-        saved = getattr(args, "saved_epoch", None)
-        _interrupted("before an epoch was done; no weights were saved." if saved is None else
-                     f"after epoch {saved}; its weights are in {_output(args.is_cvae, '.weights.h5')}",
-                     128 + interrupt.args[0])
-    except tf.errors.ResourceExhaustedError as error:
-        sys.exit(f"Error: out of memory ({_first_line(error)}): try a smaller --latent_size or --batch_size")
+        return program()
+    except KeyboardInterrupt:
+        print(f"Interrupted. Weights in {OUTPUTS} are those of the last epoch that was done.", file=sys.stderr)
+        return 130
     except (ValueError, OSError) as error:
         print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, ArgumentError) else 1)
+        return 1
 
 
 if __name__ == "__main__":
-    _command_line()
+    sys.exit(run(lambda: main(parseArguments())))

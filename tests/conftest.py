@@ -1,6 +1,8 @@
-"""What the tests share: the project's modules on the path, outputs of their own, and MNIST where there is one."""
+"""What the tests share: the project's modules on the path, outputs of their own, data, and MNIST where there is one."""
 
 import argparse
+import contextlib
+import functools
 import os
 import pathlib
 import shutil
@@ -10,8 +12,10 @@ import sys
 import numpy as np
 import pytest
 
-CODE = pathlib.Path(__file__).resolve().parent.parent / "code"
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CODE = ROOT / "code"
 sys.path.insert(0, str(CODE))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 needs_mnist = pytest.mark.skipif("MNIST_NPZ" not in os.environ, reason="MNIST_NPZ is not set: no real MNIST")
 
@@ -22,6 +26,7 @@ def outputs(tmp_path, monkeypatch):
     import assignment
 
     monkeypatch.setattr(assignment, "OUTPUTS", tmp_path / "outputs")
+    monkeypatch.setattr(assignment, "USE_XLA", False)  # compiling takes seconds a model; the command line's tests do it
     assignment.load_data.cache_clear()
     yield tmp_path / "outputs"
     assignment.load_data.cache_clear()
@@ -40,6 +45,52 @@ def small_mnist(tmp_path, monkeypatch):
     monkeypatch.setenv("MNIST_NPZ", str(tmp_path / "small.npz"))
 
 
+@pytest.fixture(scope="session")
+def rendered():
+    """Rendered digits, drawn once: x_train, y_train, x_test, y_test."""
+    from rendered_digits import rendered_digits
+
+    train, test = rendered_digits()
+    return *train, *test
+
+
+@pytest.fixture
+def rendered_mnist(rendered, monkeypatch):
+    """Rendered digits as the data of `assignment`."""
+    import assignment
+
+    data = assignment.new_data("rendered", *rendered)
+    monkeypatch.setattr(assignment, "load_data", functools.lru_cache(lambda: data))
+    return data
+
+
+def arguments(learning_rate=1e-3, **others):
+    """What `train_vae` needs of the command line's arguments."""
+    return argparse.Namespace(learning_rate=learning_rate, **others)
+
+
+@contextlib.contextmanager
+def keras_setting(policy=None, floatx=None, image_data_format=None):
+    """Sets Keras' global settings for a while."""
+    import tensorflow as tf
+
+    backend, before = tf.keras.backend, tf.keras.mixed_precision.global_policy()
+    kept = backend.floatx(), backend.image_data_format()
+    try:
+        if floatx:
+            backend.set_floatx(floatx)
+            tf.keras.mixed_precision.set_global_policy(floatx)
+        if policy:
+            tf.keras.mixed_precision.set_global_policy(policy)
+        if image_data_format:
+            backend.set_image_data_format(image_data_format)
+        yield
+    finally:
+        backend.set_floatx(kept[0])
+        backend.set_image_data_format(kept[1])
+        tf.keras.mixed_precision.set_global_policy(before)
+
+
 class Project:
     """A copy of the two files that a grader takes, to run as a user does."""
 
@@ -52,17 +103,12 @@ class Project:
         self.mnist = folder / "small.npz"
         np.savez(self.mnist, **small_arrays())
 
-    def start(self, *arguments, mnist=None, terminal=subprocess.PIPE, **options):
+    def start(self, *arguments, environment=(), **options):
         command = [sys.executable, str(self.code / "assignment.py"), *arguments]
-        env = {**os.environ, "MNIST_NPZ": str(mnist or self.mnist)}
-        return subprocess.Popen(command, stdout=terminal, stderr=subprocess.PIPE, text=True, env=env, **options)
-
-    def save(self, model, is_cvae=False):
-        """Saves weights as a run would have."""
-        import assignment
-
-        assignment.save_model_weights(model, argparse.Namespace(is_cvae=is_cvae))
-        shutil.copytree(assignment.OUTPUTS, self.outputs, dirs_exist_ok=True)
+        env = {**os.environ, "MNIST_NPZ": str(self.mnist), **dict(environment)}
+        env.pop("TF_CPP_MIN_LOG_LEVEL", None)
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
+        return subprocess.Popen(command, env=env, **options)
 
     def run(self, *arguments, **options):
         """Returns (exit status, stdout, stderr)."""

@@ -1,15 +1,38 @@
 """The models and their loss against NumPy, closed forms and Monte Carlo."""
 
+import copy
+import math
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import vae
+from conftest import keras_setting
+
+KINDS = [vae.VAE, vae.CVAE]
 
 
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+def classes(model, digits):
+    """The model's second input, if it has one."""
+    return (np.eye(10, dtype=np.float32)[digits],) if isinstance(model, vae.CVAE) else ()
+
+
+def layer_outputs(network, inputs):
+    """What NumPy makes of the network's weights as the handout has it: linear layers, ReLU between, sigmoid last."""
+    weights = network.get_weights()
+    h = np.asarray(inputs).reshape(len(inputs), -1)
+    for i in range(0, 6, 2):
+        h = np.maximum(h @ weights[i] + weights[i + 1], 0)
+    return h if len(weights) == 6 else 1 / (1 + np.exp(-(h @ weights[6] + weights[7])))
+
+
+# ------------------------------------------------------------------------------------------------------------ loss
 
 
 def test_bce_is_the_sum_over_all_pixels(rng):
@@ -31,12 +54,15 @@ def test_kl_agrees_with_monte_carlo(rng):
     np.testing.assert_allclose(vae.kl_divergence(mu, logvar), monte_carlo, rtol=0.02)
 
 
-def test_loss_is_the_average_over_images(rng):
-    x_hat, x = rng.uniform(0.01, 0.99, (2, 7, 1, 4, 4)).astype(np.float32)
-    mu, logvar = rng.standard_normal((2, 7, 3)).astype(np.float32)
-    bce = -np.sum(x * np.log(x_hat) + (1 - x) * np.log(1 - x_hat))
-    kl = np.sum(0.5 * (np.exp(logvar) + mu**2 - 1 - logvar))
-    np.testing.assert_allclose(vae.loss_function(x_hat, x, mu, logvar), (bce + kl) / 7, rtol=1e-5)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_loss_is_the_average_over_images(rng, dtype):
+    x_hat, x = rng.uniform(0.1, 0.9, (2, 7, 1, 4, 4)).astype(dtype)
+    mu, logvar = rng.standard_normal((2, 7, 3)).astype(dtype)
+    bce = -np.sum(x * np.log(x_hat.astype(float)) + (1 - x) * np.log(1 - x_hat.astype(float)))
+    kl = np.sum(0.5 * (np.exp(logvar.astype(float)) + mu.astype(float) ** 2 - 1 - logvar))
+    loss = vae.loss_function(x_hat, x, mu, logvar)
+    np.testing.assert_allclose(loss, (bce + kl) / 7, rtol=1e-3 if dtype == np.float16 else 1e-5)
+    assert loss.dtype == tf.float32 and loss.shape == ()
 
 
 def test_loss_is_finite_for_saturated_pixels():
@@ -46,19 +72,30 @@ def test_loss_is_finite_for_saturated_pixels():
 
 @pytest.mark.parametrize("x_hat, x, mu, logvar, offending", [
     ((2, 1, 4, 4), (2, 1, 4, 1), (2, 3), (2, 3), r"\(2, 1, 4, 1\)"),
-    ((2, 1, 4, 4), (1, 1, 4, 4), (2, 3), (2, 3), r"\(1, 1, 4, 4\)"),
+    ((2, 1, 4, 4), (1, 1, 4, 4), (2, 3), (2, 3), r"\(1,\)"),
     ((2, 1, 4, 4), (2, 1, 4, 4), (2, 3), (2, 1), r"\(2, 1\)"),
-    ((2, 1, 4, 4), (2, 1, 4, 4), (1, 3), (1, 3), r"\(1, 3\)")])
+    ((2, 1, 4, 4), (2, 1, 4, 4), (1, 3), (1, 3), r"\(1,\)")])
 def test_loss_refuses_shapes_that_would_broadcast(x_hat, x, mu, logvar, offending):
     with pytest.raises(ValueError, match=offending):
         vae.loss_function(*(tf.zeros(shape) for shape in (x_hat, x, mu, logvar)))
 
 
+# ------------------------------------------------------------------------------------------------ reparameterisation
+
+
 def test_reparametrize_samples_the_posterior():
     mu, logvar = tf.fill((200_000, 1), 2.0), tf.fill((200_000, 1), float(np.log(0.25)))
-    z = vae.reparametrize(mu, logvar).numpy()
-    assert abs(z.mean() - 2.0) < 0.01
-    assert abs(z.std() - 0.5) < 0.01
+    for generator in (None, tf.random.Generator.from_seed(1)):
+        z = vae.reparametrize(mu, logvar, generator).numpy()
+        assert abs(z.mean() - 2.0) < 0.01
+        assert abs(z.std() - 0.5) < 0.01
+
+
+def test_reparametrize_draws_from_the_generator_it_is_given():
+    mu = tf.zeros((2, 3))
+    one, same, other = (vae.reparametrize(mu, mu, tf.random.Generator.from_seed(seed)).numpy() for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
 
 
 def test_reparametrize_is_differentiable_in_a_graph_of_any_batch_size():
@@ -76,38 +113,190 @@ def test_reparametrize_is_differentiable_in_a_graph_of_any_batch_size():
         np.testing.assert_allclose(by_logvar, (z - mu) / 2, rtol=1e-5)  # d sigma / d logvar = sigma / 2
 
 
+# ---------------------------------------------------------------------------------------------------------- networks
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_networks_are_three_relu_layers_of_one_width_and_a_sigmoid(kind, rng):
+    model = kind(64, latent_size=3)
+    shapes = [w.shape for w in model.encoder.get_weights()[::2] + model.decoder.get_weights()[::2]]
+    h, c = model.hidden_dim, 10 if kind is vae.CVAE else 0
+    assert shapes == [(64 + c, h), (h, h), (h, h), (3 + c, h), (h, h), (h, h), (h, 64)]
+    model.set_weights([rng.normal(0, 0.1, w.shape) for w in model.get_weights()])
+    x = rng.uniform(size=(5, 64 + c)) if c else rng.uniform(size=(5, 1, 8, 8))
+    np.testing.assert_allclose(model.encoder(np.float32(x)), layer_outputs(model.encoder, x), rtol=1e-3, atol=1e-4)
+    z = np.float32(rng.normal(size=(5, 3 + c)))
+    assert model.decoder(z).shape == (5, 1, 8, 8)
+    np.testing.assert_allclose(np.reshape(model.decoder(z), (5, 64)), layer_outputs(model.decoder, z), rtol=1e-3,
+                               atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_vae_shapes(rng, dtype):
-    model = vae.VAE(64, latent_size=3)
-    x_hat, mu, logvar = model(rng.uniform(size=(5, 1, 8, 8)).astype(dtype))
-    assert x_hat.shape == (5, 1, 8, 8) and mu.shape == logvar.shape == (5, 3)
-    assert model.encoder(np.zeros((5, 1, 8, 8), np.float32)).shape == (5, model.hidden_dim)
+def test_the_forward_pass_encodes_samples_and_decodes(kind, rng, dtype):
+    model = kind(64, latent_size=3)
+    model.set_weights([rng.normal(0, 0.1, w.shape) for w in model.get_weights()])
+    x, c = rng.uniform(size=(5, 1, 8, 8)).astype(dtype), classes(model, [0, 3, 9, 3, 1])
+    flat = np.concatenate([x.reshape(5, 64), *c], axis=1)
+    h = layer_outputs(model.encoder, flat)
+    (w_mu, b_mu), (w_logvar, b_logvar) = model.mu_layer.get_weights(), model.logvar_layer.get_weights()
+    b_logvar -= 50  # sigma is nearly 0, and z is mu
+    model.logvar_layer.set_weights([w_logvar, b_logvar])
+    x_hat, mu, logvar = model(x, *c)
+    np.testing.assert_allclose(mu, h @ w_mu + b_mu, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(logvar, h @ w_logvar + b_logvar, rtol=1e-3)
+    expected = layer_outputs(model.decoder, np.concatenate([mu, *c], axis=1))
+    np.testing.assert_allclose(np.reshape(x_hat, (5, 64)), expected, rtol=1e-3, atol=1e-4)
+    assert x_hat.shape == (5, 1, 8, 8)
 
 
-def test_cvae_decoder_works_on_a_model_never_called():
+@pytest.mark.parametrize("kind", KINDS)
+def test_z_has_noise_that_follows_the_global_seed(kind):
+    def forward(seed):
+        tf.keras.utils.set_random_seed(seed)
+        model = kind(784)
+        model.set_weights([np.full(w.shape, 0.01) for w in model.get_weights()])  # what differs is the noise alone
+        x = tf.ones((2, 1, 28, 28))
+        return [model(x, *classes(model, [1, 2]))[0].numpy() for _ in range(2)]
+
+    (first, second), again, other = forward(3), forward(3), forward(4)
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal([first, second], again)
+    assert not np.array_equal(first, other[0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_model_draws_one_dark_image(kind, rng):
+    model = kind(784)
+    images = model.decoder(np.float32(rng.normal(size=(5, model.decoder.input_shape[1]))))
+    np.testing.assert_allclose(images, np.full((5, 1, 28, 28), 1 / (1 + math.exp(2))), rtol=1e-5)
+
+
+def test_class_rows_start_as_loud_as_an_image_is_wide():
+    tf.keras.utils.set_random_seed(0)
     model = vae.CVAE(784)
-    assert model.decoder(tf.zeros((2, 25))).shape == (2, 1, 28, 28)
-    assert model.encoder(tf.zeros((2, 794))).shape == (2, model.hidden_dim)
+    for network, inputs in ((model.encoder, 784 + 10), (model.decoder, 15 + 10)):
+        kernel = network.get_weights()[0]
+        he = math.sqrt(2 / inputs)
+        assert kernel[:-10].std() == pytest.approx(he, rel=0.05)
+        assert kernel[-10:].std() == pytest.approx(28 * he, rel=0.05)
 
 
-def test_cvae_takes_one_hots_of_any_type_and_no_other_shape():
+def test_the_class_changes_what_encoder_and_decoder_put_out(rng):
+    model = vae.CVAE(784)
+    x, c = rng.uniform(size=(10, 784)).astype(np.float32), np.eye(10, dtype=np.float32)
+    h = model.encoder(np.concatenate([np.repeat(x[:1], 10, axis=0), c], axis=1)).numpy()
+    model.decoder.set_weights([rng.normal(0, 0.1, w.shape) for w in model.decoder.get_weights()])
+    images = model.decoder(np.concatenate([np.zeros((10, 15), np.float32), c], axis=1)).numpy()
+    for outputs in (h, images):
+        for i in range(1, 10):
+            assert np.abs(outputs[i] - outputs[0]).max() > 0.05
+
+
+def test_cvae_takes_one_hots_of_any_type_a_pair_and_no_other_shape():
     model, x = vae.CVAE(784), tf.zeros((2, 1, 28, 28))
-    for c in (np.eye(10)[:2], np.eye(10, dtype=np.int64)[:2]):
-        assert model(x, c)[0].shape == (2, 1, 28, 28)
-    for c, offending in ((np.eye(9)[:2], r"got \(2, 9\)"), (np.eye(10)[:1], r"got \(1, 10\)")):
-        with pytest.raises(ValueError, match=offending):
+    for c in (np.eye(10)[:2], np.eye(10, dtype=np.int64)[:2], tf.eye(10)[:2]):
+        assert model(x, c)[0].shape == model((x, c))[0].shape == (2, 1, 28, 28)
+    for c in (np.eye(9)[:2], np.eye(10)[:1]):
+        with pytest.raises((ValueError, tf.errors.InvalidArgumentError)):
             model(x, c)
 
 
 def test_models_refuse_images_of_another_size():
-    x = tf.zeros((4, 1, 14, 14))  # as many pixels in all as one image
-    with pytest.raises(ValueError, match="14"):
-        vae.VAE(784)(x)
-    with pytest.raises(ValueError, match=r"784 pixels, got \(4, 1, 14, 14\)"):
-        vae.CVAE(784)(x, np.eye(10)[:1])
+    for model in (vae.VAE(784), vae.CVAE(784)):
+        with pytest.raises((ValueError, tf.errors.InvalidArgumentError)):
+            model(tf.zeros((4, 1, 14, 14)), *classes(model, [1, 2, 3, 4]))
 
 
-@pytest.mark.parametrize("size", [0, -1, 783])
-def test_input_size_must_be_a_square(size):
-    with pytest.raises(ValueError, match="input_size"):
-        vae.VAE(size)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [0, -1, -4, 783])
+def test_input_size_must_be_a_square(kind, size):
+    with pytest.raises(ValueError, match=f"input_size must be .* got {size}"):
+        kind(size)
+
+
+def test_sizes_are_attributes():
+    model = vae.CVAE(784, num_classes=3, latent_size=4)
+    assert (model.input_size, model.num_classes, model.latent_size) == (784, 3, 4)
+    assert vae.CVAE(784).latent_size == vae.VAE(784).latent_size == 15 and vae.CVAE(784).num_classes == 10
+    assert model.decoder(tf.zeros((2, 7))).shape == (2, 1, 28, 28)
+
+
+# ------------------------------------------------------------------------------------------------- a model of Keras
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_usual_loop_of_this_homework_trains_a_new_model(kind, rng):
+    model = kind(64)
+    x = np.float32(rng.uniform(size=(20, 1, 8, 8)) > 0.5)
+    losses = []
+    for _ in range(30):
+        with tf.GradientTape() as tape:
+            x_hat, mu, logvar = model(x, *classes(model, np.arange(20) % 10))
+            loss = vae.loss_function(x_hat, x, mu, logvar)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        model.optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+        losses.append(float(loss))
+    assert losses[-1] < losses[0] - 1
+    assert int(model.optimizer.iterations) == 30
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("trained", [False, True])
+def test_copies_and_files_give_back_the_model(kind, trained, tmp_path, rng, recwarn):
+    model = kind(64, latent_size=3)
+    model.set_weights([rng.normal(0, 0.1, w.shape) for w in model.get_weights()])
+    if trained:
+        x = tf.ones((2, 1, 8, 8))
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model(x, *classes(model, [1, 2]))[0])
+        variables = model.trainable_variables
+        model.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
+    model.save(tmp_path / "m.keras")
+    tf.saved_model.save(model, str(tmp_path / "saved"))
+    z = np.float32(rng.normal(size=(4, model.decoder.input_shape[1])))
+    for other in (copy.deepcopy(model), tf.keras.models.load_model(tmp_path / "m.keras"),
+                  tf.saved_model.load(str(tmp_path / "saved"))):
+        np.testing.assert_allclose(other.decoder(z), model.decoder(z), atol=1e-6)
+    loaded = tf.keras.models.load_model(tmp_path / "m.keras")
+    assert type(loaded) is kind and loaded.latent_size == 3 and int(loaded.optimizer.iterations) == 0
+    assert not [w for w in recwarn if "optimizer" in str(w.message)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_files_hold_the_weights_alone(kind, tmp_path):
+    sizes = []
+    model = kind(784)
+    for name in ("before", "after"):
+        model.save_weights(str(tmp_path / f"{name}.weights.h5"))
+        sizes.append((tmp_path / f"{name}.weights.h5").stat().st_size)
+        model.optimizer.build(model.trainable_variables)
+    assert sizes[0] == sizes[1] < 1.1 * 4 * model.count_params()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_summary_names_the_layers_and_their_shapes(kind):
+    lines = []
+    kind(784).summary(print_fn=lambda line, **_: lines.append(line))
+    text = "\n".join(lines)
+    for name, shape in (("encoder", "(None, 400)"), ("mu", "(None, 15)"), ("logvar", "(None, 15)"),
+                        ("decoder", "(None, 1, 28, 28)")):
+        assert any(name in line and shape in line for line in text.splitlines()), (name, text)
+
+
+def test_a_frozen_encoder_is_not_among_what_is_trained():
+    model = vae.CVAE(64)
+    model.encoder.trainable = False
+    assert len(model.trainable_variables) == 2 + 2 + 8
+    assert isinstance(model.mu_layer, tf.keras.layers.Dense) and model.mu_layer.units == 15
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("setting", [{"policy": "mixed_float16"}, {"policy": "mixed_bfloat16"}, {"floatx": "float64"}])
+def test_models_work_under_every_policy_of_keras(kind, setting, rng):
+    with keras_setting(**setting):
+        model = kind(64)
+        x = rng.uniform(size=(20, 1, 8, 8))
+        x_hat, mu, logvar = model(x, *(c.astype(int) for c in classes(model, np.arange(20) % 10)))
+        loss = vae.loss_function(x_hat, x, mu, logvar)
+        assert x_hat.dtype == model.compute_dtype and loss.dtype == tf.float32 and np.isfinite(loss)
