@@ -366,15 +366,15 @@ def show_latent_space(model):
     figure = Figure(figsize=(6.4, 5.6), dpi=100, layout="constrained")
     plot = figure.add_subplot(xlabel=x_label, ylabel=y_label,
                               title=title(model, f"posterior means of the test images, {type(model).__name__}"))
-    points = plot.scatter(*(mu @ axes[:, :2]).T, c=load_data().y_test, cmap="tab10", s=2)
+    points = plot.scatter(*axes[:2] @ mu.T, c=load_data().y_test, cmap="tab10", s=2)
     plot.legend(*points.legend_elements(), title="digit", loc="upper right")
     save_figure(figure, output(model, "_latent_space.png"))
 
 
 def principal_axes(mu):
-    """Principal components of posterior means (N, Z): directions, the columns of (Z, Z), and their variances (Z,)."""
-    variances, axes = np.linalg.eigh(np.cov(mu, rowvar=False))
-    return axes[:, ::-1], variances[::-1]
+    """Principal components of posterior means (N, Z): directions, the rows of (Z, Z), and the variances (Z,) along them."""
+    variances, axes = np.linalg.eigh(np.atleast_2d(np.cov(mu, rowvar=False)))
+    return axes.T[::-1], variances[::-1]
 
 
 def show_loss_curve(model, history):
@@ -464,10 +464,13 @@ def train(model, args):
             raise ValueError(f"the loss became {loss} in epoch {epoch}; nothing of it was saved: try a smaller "
                              "--learning_rate")
         save_model_weights(model, args)
-        reconstruction, kl, _ = evaluate(model)
+        reconstruction, kl, mu = evaluate(model)
         history.append((loss, reconstruction, kl))
+        axes, variances = principal_axes(mu)
+        record = {"data": model.data_name, "seed": args.seed, "history": history, "axes": axes[:2].tolist(),
+                  "spreads": np.sqrt(variances[:2]).tolist()}
         with replacing(output(model, ".run.json")) as partial:
-            partial.write_text(json.dumps({"data": model.data_name, "seed": args.seed, "history": history}))
+            partial.write_text(json.dumps(record))
         print(f"Train Epoch: {epoch}  Loss: {loss:.6f}  Test Loss: {reconstruction + kl:.6f} "
               f"(reconstruction {reconstruction:.2f} + KL {kl:.2f})", flush=True)
     show_loss_curve(model, history)
@@ -477,7 +480,10 @@ def train(model, args):
 
 
 def saved_run(model):
-    """The record of the run behind the saved weights: data, seed, and history as `show_loss_curve` has it; else {}."""
+    """The record of the run behind the saved weights, {} if there is none.
+
+    data, seed, history as in `show_loss_curve`, and the test images' first two `principal_axes`, with their deviations.
+    """
     try:
         return json.loads(output(model, ".run.json").read_text())
     except (OSError, ValueError):
@@ -508,11 +514,11 @@ def parseArguments(argv=None):
 
 
 def run(program):
-    """The exit status of a program. A mistake ends in one line and status 1, Ctrl-C in one line and status 130."""
+    """The exit status of a program, 0 if it returns none. A mistake ends in one line and status 1, Ctrl-C in one line and status 130."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # for a path that the terminal cannot spell
     try:
-        return program()
+        return program() or 0
     except KeyboardInterrupt:
         print(f"Interrupted. Weights in {OUTPUTS} are those of the last epoch that was done.", file=sys.stderr)
         return 130

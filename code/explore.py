@@ -1,0 +1,67 @@
+"""Writes `outputs/explore.html`, a page to play with the saved models in any browser: `python code/explore.py`.
+
+The page is the template `explore.html` beside this file with the weights in it. It loads nothing from anywhere.
+"""
+
+import argparse
+import base64
+import json
+import os
+import pathlib
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import assignment
+import numpy as np
+
+from vae import CVAE, VAE
+
+TEMPLATE = pathlib.Path(__file__).resolve().with_name("explore.html")
+
+
+def quantise(kernel, bias):
+    """A linear layer in 8 bits: bytes of float32 scales (inputs,), float32 biases and int8 kernel (inputs, outputs).
+
+    A weight is its int8 times the scale of its row.
+    """
+    scales = np.maximum(np.abs(kernel).max(axis=1), 1e-12).astype("<f4") / np.float32(127)
+    return scales.tobytes() + bias.astype("<f4").tobytes() + np.round(kernel / scales[:, np.newaxis]).astype("i1").tobytes()
+
+
+def describe(model):
+    """What the template needs of a trained model, as its comment says.
+
+    ValueError if there is no record of the run behind its weights.
+    """
+    run = assignment.saved_run(model)
+    if not {"data", "history", "axes", "spreads"} <= run.keys():
+        raise ValueError(f"there is no record of a run beside the weights of the {type(model).__name__}: train again")
+    weights = [*model.encoder.get_weights(), *model.mu_layer.get_weights(), *model.logvar_layer.get_weights(),
+               *model.decoder.get_weights()]
+    kernels, biases = weights[::2], weights[1::2]
+    return {"latent_size": model.latent_size, "num_classes": getattr(model, "num_classes", 0),
+            "layers": [kernel.shape for kernel in kernels],
+            "weights": base64.b64encode(b"".join(map(quantise, kernels, biases))).decode(),
+            "axes": run["axes"], "spreads": run["spreads"],
+            "run": {"data": run["data"], "epochs": len(run["history"]), "test_loss": sum(run["history"][-1][1:])}}
+
+
+def main(argv=None):
+    """Writes the page of the models that are saved. ValueError or OSError if there is none, or one does not fit."""
+    parser = argparse.ArgumentParser(description="Write outputs/explore.html, a page to play with the saved models.")
+    parser.add_argument("--latent_size", type=int, default=15, help="Z that they were trained with (default: 15)")
+    latent_size = parser.parse_args(argv).latent_size
+    models = [kind(784, latent_size=latent_size) for kind in (CVAE, VAE)]
+    saved = [model for model in models if assignment.output(model, ".weights.h5").exists()] or models[:1]
+    described = {type(model).__name__.lower(): describe(assignment.load_weights(model)) for model in saved}
+    data = json.dumps(described).replace("<", "\\u003c")  # JSON's other spelling, which cannot end the script
+    page = TEMPLATE.read_text("utf-8").replace(">MODELS<", f">{data}<")
+    target = assignment.OUTPUTS / "explore.html"
+    with assignment.replacing(target) as partial:
+        partial.write_text(page, "utf-8")
+    print(f"{target}, {target.stat().st_size / 1e6:.1f} MB, shows the {' and the '.join(described).upper()}")
+
+
+if __name__ == "__main__":
+    sys.exit(assignment.run(main))
