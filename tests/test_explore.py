@@ -12,7 +12,6 @@ import explore
 import vae
 from conftest import arguments
 
-pytestmark = pytest.mark.xdist_group("browser")  # one process draws the digits, trains and starts the browser
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 needs_browser = pytest.mark.skipif(not (BROWSER and DRIVER), reason="there is no chromium with its chromedriver")
 RECORD = {"data": "some <data>", "seed": 0, "history": [[200.0, 90.0, 30.0], [150.0, 80.0, 20.5]],
