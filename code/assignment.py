@@ -38,7 +38,6 @@ MNIST_CHECKSUM = 0x1939F699  # CRC-32 of the bytes of x_train, y_train, x_test a
 # XLA makes a step faster with Keras 3, slower with Keras 2, and not every build of TensorFlow has it.
 USE_XLA = hasattr(tf.keras, "ops") and sys.platform == "linux" and not tf.config.list_physical_devices("GPU")
 MUON_BATCH = 512  # from this batch on an orthogonalised update is worth its time, which does not depend on the batch
-NOT_BY_MUON = ["encoder", "mu", "logvar", "hidden_1"]  # what is left: the decoder's kernels that do not read z and c
 
 
 # ------------------------------------------------------------------------------------------------------------ data
@@ -189,19 +188,25 @@ def learning_rate_schedule(learning_rate, batch_size, steps):
     """The rate of step 1, 2, ... of a run of so many: up in a straight line, then down along a cosine.
 
     The peak is `learning_rate` for batches of 128, and (B / 128)^0.75 times that for others, up to B = 1024. The way up
-    takes a tenth of the run, but at least 50 steps: large first steps damage hidden units for good.
+    takes a tenth of the run, but at least 100 steps: large first steps damage hidden units for good.
     """
     peak = learning_rate * (min(batch_size, 1024) / 128) ** 0.75
-    warmup = max(50, steps // 10)
+    warmup = max(100, steps // 10)
     return tf.keras.optimizers.schedules.CosineDecay(
         0.0, max(1, steps - warmup), alpha=0.01, warmup_target=peak, warmup_steps=warmup)
 
 
 def prepare_step(model, batch_size):
-    """The training step for the model as it is now. Its optimizer is built if it is not yet."""
+    """The training step for the model as it is now. Its optimizer is built if it is not yet.
+
+    With large batches and Keras 3, Muon (https://kellerjordan.github.io/posts/muon/) orthogonalises the updates of
+    hidden kernels, which learn per step about what Adam learns in two. Not in the encoder of a CVAE: one that learns as
+    fast as the decoder stores the class in z.
+    """
     optimizer = model.optimizer
     if hasattr(optimizer, "exclude_layers") and not optimizer.built and batch_size >= MUON_BATCH:
-        optimizer.exclude_layers = NOT_BY_MUON
+        by_adam = ["encoder"] if isinstance(model, CVAE) else ["pixels"]
+        optimizer.exclude_layers = ["mu", "logvar", "hidden_1", *by_adam]
     optimizer.build(model.trainable_variables)
     return compile_step(model, optimizer, tuple(map(id, model.trainable_variables)))
 
@@ -314,8 +319,8 @@ def first_line(error):
 
 def show_vae_images(model, latent_size):
     """Draws `outputs/show_vae_images.png`: 10 samples from the prior."""
-    draw_grid("show_vae_images.png", model.decoder(tf.random.normal((10, latent_size))), columns=10,
-              title=title(model, "samples of the VAE"))
+    z = tf.random.normal((10, latent_size))
+    draw_grid("show_vae_images.png", model.decoder(z), 10, title(model, "samples of the VAE"))
 
 
 def show_vae_interpolation(model, latent_size):
@@ -323,24 +328,23 @@ def show_vae_interpolation(model, latent_size):
     corners = tf.random.normal((4, latent_size)).numpy()
     t = np.linspace(0, 1, 12, dtype=np.float32)
     weights = np.stack([np.outer(1 - t, 1 - t), np.outer(1 - t, t), np.outer(t, 1 - t), np.outer(t, t)], axis=-1)
-    draw_grid("show_vae_interpolation.png", model.decoder(weights.reshape(-1, 4) @ corners), columns=12,
-              title=title(model, "between four samples of the VAE"))
+    z = weights.reshape(-1, 4) @ corners
+    draw_grid("show_vae_interpolation.png", model.decoder(z), 12, title(model, "between four samples of the VAE"))
 
 
 def show_vae_manifold(model):
     """Draws `outputs/vae_manifold.png`: 2 latents at 20 x 20 quantiles of the prior (Kingma & Welling, figure 4)."""
     quantiles = tf.math.ndtri((tf.range(20.0) + 0.5) / 20)
-    z = tf.stack(tf.meshgrid(quantiles, quantiles[::-1]), axis=-1)  # z_1 grows to the right, z_2 upwards
-    draw_grid("vae_manifold.png", model.decoder(tf.reshape(z, (-1, 2))), columns=20,
-              title=title(model, "the plane of the VAE's two latents"))
+    z = tf.reshape(tf.stack(tf.meshgrid(quantiles, quantiles[::-1]), axis=-1), (-1, 2))  # z_2 grows upwards
+    draw_grid("vae_manifold.png", model.decoder(z), 20, title(model, "the plane of the VAE's two latents"))
 
 
 def show_cvae_images(model, latent_size):
     """Draws `outputs/show_cvae_images.png`: 10 samples of each digit, a digit a row."""
     z = tf.random.normal((100, latent_size))
     c = one_hot(np.repeat(np.arange(10), 10), 10)
-    draw_grid("show_cvae_images.png", model.decoder(tf.concat([z, c], axis=-1)), columns=10,
-              title=title(model, "samples of the CVAE by digit"), row_labels=range(10))
+    draw_grid("show_cvae_images.png", model.decoder(tf.concat([z, c], axis=-1)), 10,
+              title(model, "samples of the CVAE by digit"), row_labels=range(10))
 
 
 def show_reconstructions(model):
@@ -349,8 +353,8 @@ def show_reconstructions(model):
     chosen = np.concatenate([np.flatnonzero(data.y_test == digit)[:2] for digit in range(10)])
     images = to_pixels(tf.gather(data.x_test, chosen))
     x_hat, _, _ = forward(model, images, tf.gather(data.y_test, chosen))
-    draw_grid(output(model, "_reconstructions.png").name, np.concatenate([images, x_hat]), columns=len(chosen),
-              title=title(model, "test images and reconstructions"), row_labels=["$x$", r"$\hat{x}$"])
+    draw_grid(output(model, "_reconstructions.png").name, np.concatenate([images, x_hat]), len(chosen),
+              title(model, "test images and reconstructions"), row_labels=["$x$", r"$\hat{x}$"])
 
 
 def show_latent_space(model):

@@ -14,6 +14,9 @@ os.environ["KERAS_BACKEND"] = "tensorflow"  # this is TensorFlow code, whatever 
 import tensorflow as tf
 from tensorflow.keras import layers
 
+# At first the pixel layer draws one dark image, sigmoid(-2) = 0.12, since most pixels are background.
+DARK = {"kernel_initializer": "zeros", "bias_initializer": tf.keras.initializers.Constant(-2.0)}
+
 
 class Autoencoder(tf.keras.Model):
     """What both models have besides their layers: sizes, noise, an optimizer, and what Keras needs to save a model."""
@@ -67,12 +70,12 @@ class VAE(Autoencoder):
             layers.Flatten(),  # (N, D)
             *hidden_layers(self.hidden_dim),  # (N, H_d)
         ], name="encoder")
-        self.mu_layer = layers.Dense(latent_size, name="mu")
+        self.mu_layer = layers.Dense(latent_size, kernel_initializer=quiet(), name="mu")
         self.logvar_layer = layers.Dense(latent_size, name="logvar")
         self.decoder = tf.keras.Sequential([
             layers.Input((latent_size,)),
             *hidden_layers(self.hidden_dim),  # (N, H_d)
-            pixel_layer(input_size),  # (N, D)
+            layers.Dense(input_size, activation="sigmoid", **DARK, name="pixels"),  # (N, D)
             layers.Reshape((1, self.side, self.side)),
         ], name="decoder")
         self(tf.keras.Input((1, self.side, self.side)))
@@ -105,12 +108,12 @@ class CVAE(Autoencoder):
             layers.Input((input_size + num_classes,)),
             *hidden_layers(self.hidden_dim),  # (N, H_d)
         ], name="encoder")
-        self.mu_layer = layers.Dense(latent_size, name="mu")
+        self.mu_layer = layers.Dense(latent_size, kernel_initializer=quiet(), name="mu")
         self.logvar_layer = layers.Dense(latent_size, name="logvar")
         self.decoder = tf.keras.Sequential([
             layers.Input((latent_size + num_classes,)),
             *hidden_layers(self.hidden_dim),  # (N, H_d)
-            pixel_layer(input_size),  # (N, D)
+            layers.Dense(input_size, activation="sigmoid", **DARK, name="pixels"),  # (N, D)
             layers.Reshape((1, self.side, self.side)),
         ], name="decoder")
         self([tf.keras.Input((1, self.side, self.side)), tf.keras.Input((num_classes,))])
@@ -137,14 +140,9 @@ def hidden_layers(hidden_dim):
             for i in (1, 2, 3)]
 
 
-def pixel_layer(input_size):
-    """The linear layer with sigmoid that puts out the pixels: (N, H_d) -> (N, D).
-
-    It starts with one dark image, sigmoid(-2) = 0.12, whatever comes in: most pixels are background, and there are no
-    random images to unlearn.
-    """
-    return layers.Dense(input_size, activation="sigmoid", kernel_initializer="zeros",
-                        bias_initializer=tf.keras.initializers.Constant(-2.0), name="pixels")
+def quiet():
+    """Initial weights smaller than usual: at first z is noise, and the decoder learns what does not need it."""
+    return tf.keras.initializers.RandomNormal(stddev=0.02)
 
 
 def scale_class_rows(network, num_classes, scale):

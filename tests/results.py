@@ -118,3 +118,46 @@ def muon(**changes):
 
     return mock.patch.object(vae, "new_optimizer", changed)
 
+
+
+ABLATIONS = {
+    vae.CVAE: {
+        "nothing undone": contextlib.nullcontext,
+        "Adam alone": adam_alone,
+        "class rows not scaled, decoder": lambda: unscaled(encoder=False),
+        "class rows not scaled, encoder": lambda: unscaled(encoder=True),
+        "mu starts as usual": lambda: another_start(usual_mu),
+        "images start grey": lambda: another_start(grey_images),
+        "pixel kernel starts as usual": lambda: another_start(usual_pixels),
+        "beta_2 = 0.999": lambda: muon(adam_beta_2=0.999),
+        "five iterations in Muon": lambda: muon(ns_steps=5),
+    },
+    vae.VAE: {
+        "nothing undone": contextlib.nullcontext,
+        "Adam alone": adam_alone,
+        "mu starts as usual": lambda: another_start(usual_mu),
+        "images start grey": lambda: another_start(grey_images),
+    },
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("runs", "ablation"))
+    what = parser.parse_args().what
+    judge = Judge()
+    print(f"{assignment.load_data().name}, seeds {SEEDS}, TensorFlow {tf.__version__}; distance of real test images "
+          f"{judge.distance(assignment.to_pixels(assignment.load_data().x_test)):.2f}\n"
+          f"| | {' | '.join(HEADER)} |\n|{' --- |' * (len(HEADER) + 1)}", flush=True)
+    if what == "runs":
+        for kind, batch_size, num_epochs in RUNS:
+            print_row(f"{kind.__name__}, batch {batch_size}, {num_epochs} epochs", kind, batch_size, num_epochs, judge)
+    else:
+        for kind, changes in ABLATIONS.items():
+            for name, change in changes.items():
+                with change():
+                    print_row(f"{kind.__name__}: {name}", kind, 1024, 10, judge)
+
+
+if __name__ == "__main__":
+    main()
