@@ -41,7 +41,6 @@ MUON_BATCH = 512  # from this batch on an orthogonalised update is worth its tim
 
 
 # ------------------------------------------------------------------------------------------------------------ data
-
 # A data set in MNIST's format, as tensors: uint8 images (N, 28, 28), 0 is background, and labels (N,), 0 to 9.
 Data = namedtuple("Data", ("name", "x_train", "y_train", "x_test", "y_test"))
 
@@ -60,13 +59,13 @@ def load_data():
         return new_data("Keras' mnist.npz", *train, *test)
     except Exception as error:  # Keras raises a bare Exception where the download fails
         reason = first_line(error)
+    missing = f"MNIST could not be loaded ({reason}). To use MNIST, set MNIST_NPZ to the path of an mnist.npz."
     try:
         from rendered_digits import rendered_digits
     except ImportError:
-        raise ValueError(f"MNIST could not be loaded ({reason}); set MNIST_NPZ to the path of an mnist.npz") from None
-    print(f"\n{'*' * 88}\nWARNING: MNIST could not be loaded ({reason}).\n"
-          "Using digits RENDERED FROM FONTS instead: losses and pictures are NOT MNIST's.\n"
-          f"To use MNIST, set MNIST_NPZ to the path of an mnist.npz.\n{'*' * 88}\n", file=sys.stderr, flush=True)
+        raise ValueError(missing) from None
+    print(f"\n{'*' * 88}\nWARNING: {missing}\nUsing digits RENDERED FROM FONTS instead: losses and pictures are NOT "
+          f"MNIST's.\n{'*' * 88}\n", file=sys.stderr, flush=True)
     train, test = rendered_digits()
     return new_data("rendered digits, not MNIST", *train, *test)
 
@@ -91,8 +90,7 @@ def read_npz(path):
             if y.dtype.kind not in "iu" or y.shape != x.shape[:1] or not 0 <= y.min() <= y.max() <= 9:
                 raise ValueError(f"labels must be {len(x)} integers from 0 to 9, got {y.dtype} {y.shape}")
     except Exception as error:  # NumPy, zip and deflate raise many kinds
-        why = first_line(error)
-        raise ValueError(f"MNIST_NPZ={path} is no mnist.npz ({why}): set it to one, or unset it") from error
+        raise ValueError(f"MNIST_NPZ={path} is no mnist.npz ({first_line(error)}): use another, or unset it") from error
     return arrays
 
 
@@ -135,22 +133,18 @@ def load_mnist(batch_size, buffer_size=1024):
 
 
 # -------------------------------------------------------------------------------------------------------- training
-
 def train_vae(model, train_loader, args, is_cvae=False):
     """Trains for one epoch (handout, "Train our VAE", "Train our CVAE"); called again, it goes on where it was.
 
     Args:
-        model: a `VAE`, or a `CVAE` if `is_cvae`. Its `optimizer` is used, and keeps its state from call to call.
-        train_loader: batches of (images (B, 1, H, W) in [0, 1], labels (B,)).
+        model: a `VAE`, or a `CVAE` if `is_cvae`, else TypeError. Its `optimizer` is used, and keeps its state.
+        train_loader: batches of images (B, 1, H, W) in [0, 1] and labels (B,). ValueError if the first is not like
+            that, or if there is none.
         args: `learning_rate` and, if it is there, `num_epochs` (else 10), of which `learning_rate_schedule` makes the
             rate of each step. They are read in every call: a new value counts from the next step on.
 
     Returns:
         The sum of the batches' losses, a float: `total / len(train_loader)` is the average loss per image.
-
-    Raises:
-        TypeError: `is_cvae` does not suit the model.
-        ValueError: there is no batch, or the first has pixels outside of [0, 1] or labels that are no class.
     """
     if is_cvae != isinstance(model, CVAE):
         raise TypeError(f"a {type(model).__name__} is trained with is_cvae={not is_cvae}")
@@ -199,9 +193,8 @@ def learning_rate_schedule(learning_rate, batch_size, steps):
 def prepare_step(model, batch_size):
     """The training step for the model as it is now. Its optimizer is built if it is not yet.
 
-    With large batches and Keras 3, Muon (https://kellerjordan.github.io/posts/muon/) orthogonalises the updates of
-    hidden kernels, which learn per step about what Adam learns in two. Not in the encoder of a CVAE: one that learns as
-    fast as the decoder stores the class in z.
+    For large batches Keras 3's Muon (https://kellerjordan.github.io/posts/muon/) orthogonalises the updates of hidden
+    kernels: they learn in a step what Adam learns in two. Not a CVAE's encoder: it would soon put the class into z.
     """
     optimizer = model.optimizer
     if hasattr(optimizer, "exclude_layers") and not optimizer.built and batch_size >= MUON_BATCH:
@@ -234,34 +227,27 @@ def forward(model, images, labels):
 
 
 @functools.lru_cache(maxsize=2)
-def compile_test(model):
-    """A graph of (images, labels) -> their summed reconstruction loss, summed KL, and mu."""
-
-    @tf.function
-    def test(images, labels):
-        x_hat, mu, logvar = forward(model, images, labels)
-        return bce_function(x_hat, images), kl_divergence(mu, logvar), mu
-
-    return test
+def compile_forward(model):
+    """`forward` of this model as a graph: (images, labels) -> x_hat, mu, logvar."""
+    return tf.function(functools.partial(forward, model))
 
 
 def evaluate(model):
     """Reconstruction loss and KL on the test images, nats per image, whose sum is the loss; and their mu (N, Z)."""
-    data = load_data()
-    test, n = compile_test(model), len(data.x_test)
-    reconstruction, kl, mu = zip(*(test(to_pixels(data.x_test[i:i + 1000]), data.y_test[i:i + 1000])
-                                   for i in range(0, n, 1000)))
-    return np.sum(reconstruction, dtype=float) / n, np.sum(kl, dtype=float) / n, np.concatenate(mu)
+    data, reconstruction, kl, means = load_data(), 0.0, 0.0, []
+    for i in range(0, len(data.x_test), 1000):
+        images = to_pixels(data.x_test[i:i + 1000])
+        x_hat, mu, logvar = compile_forward(model)(images, data.y_test[i:i + 1000])
+        reconstruction += float(bce_function(x_hat, images))
+        kl += float(kl_divergence(mu, logvar))
+        means.append(mu)
+    return reconstruction / len(data.x_test), kl / len(data.x_test), np.concatenate(means)
 
 
 # --------------------------------------------------------------------------------------------------------- weights
-
 @contextlib.contextmanager
 def replacing(target):
-    """Gives a path beside `target` to write to, which then replaces it: a reader finds the old file or the new one.
-
-    OSError if it cannot be written; the old file is then untouched.
-    """
+    """A path to write to, which then replaces `target` whole. OSError if that fails; the old file is then untouched."""
     partial = target.with_name(f".{os.getpid()}.{target.name}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -295,7 +281,7 @@ def save_model_weights(model, args):
 def load_weights(model):
     """Loads what `save_model_weights` saved for this kind of model, and returns the model.
 
-    FileNotFoundError if nothing was saved, ValueError if it does not fit; the model is then as it was.
+    FileNotFoundError if there is nothing; ValueError if it does not fit: the model is then as it was.
     """
     path = output(model, ".weights.h5")
     if not path.exists():
@@ -316,7 +302,6 @@ def first_line(error):
 
 
 # -------------------------------------------------------------------------------------------------------- pictures
-
 def show_vae_images(model, latent_size):
     """Draws `outputs/show_vae_images.png`: 10 samples from the prior."""
     z = tf.random.normal((10, latent_size))
@@ -341,8 +326,7 @@ def show_vae_manifold(model):
 
 def show_cvae_images(model, latent_size):
     """Draws `outputs/show_cvae_images.png`: 10 samples of each digit, a digit a row."""
-    z = tf.random.normal((100, latent_size))
-    c = one_hot(np.repeat(np.arange(10), 10), 10)
+    z, c = tf.random.normal((100, latent_size)), one_hot(np.repeat(np.arange(10), 10), 10)
     draw_grid("show_cvae_images.png", model.decoder(tf.concat([z, c], axis=-1)), 10,
               title(model, "samples of the CVAE by digit"), row_labels=range(10))
 
@@ -358,40 +342,35 @@ def show_reconstructions(model):
 
 
 def show_latent_space(model):
-    """Draws `outputs/{vae,cvae}_latent_space.png`: the posterior means of the test images, coloured by digit.
-
-    On their first two principal components, or on the latents themselves where there are two.
-    """
+    """Draws `outputs/{vae,cvae}_latent_space.png`: the test images' mu by digit, on two principal components."""
     _, _, mu = evaluate(model)
-    plain = mu.shape[1] == 2
-    axes, variances = (np.eye(2), mu.var(axis=0)) if plain else principal_axes(mu)
-    x_label, y_label = (f"{'latent' if plain else 'principal component'} {i + 1}, {variances[i] / variances.sum():.0%} "
-                        "of the variance" for i in (0, 1))
+    name, axes, variances = "principal component", *principal_axes(mu)
+    if mu.shape[1] == 2:
+        name, axes, variances = "latent", np.eye(2), mu.var(axis=0)
+    x_label, y_label = (f"{name} {i + 1}, {variances[i] / variances.sum():.0%} of the variance" for i in (0, 1))
     figure = Figure(figsize=(6.4, 5.6), dpi=100, layout="constrained")
-    plot = figure.add_subplot(xlabel=x_label, ylabel=y_label,
-                              title=title(model, f"posterior means of the test images, {type(model).__name__}"))
+    plot = figure.add_subplot(xlabel=x_label, ylabel=y_label, title=title(model, "posterior means of the test images"))
     points = plot.scatter(*axes[:2] @ mu.T, c=load_data().y_test, cmap="tab10", s=2)
     plot.legend(*points.legend_elements(), title="digit", loc="upper right")
     save_figure(figure, output(model, "_latent_space.png"))
 
 
 def principal_axes(mu):
-    """Principal components of posterior means (N, Z): directions, the rows of (Z, Z), and the variances (Z,) along them."""
+    """Principal components of posterior means (N, Z): directions, rows of (Z, Z), and the variances (Z,) along them."""
     variances, axes = np.linalg.eigh(np.atleast_2d(np.cov(mu, rowvar=False)))
     return axes.T[::-1], variances[::-1]
 
 
 def show_loss_curve(model, history):
     """Draws `outputs/{vae,cvae}_loss.png` of (train loss, test reconstruction, test KL), nats per image, by epoch."""
-    train, reconstruction, kl = np.transpose(history)
-    epochs = np.arange(1, len(train) + 1)
+    (train, reconstruction, kl), epochs = np.transpose(history), np.arange(1, len(history) + 1)
     figure = Figure(figsize=(6.4, 4), dpi=100, layout="constrained")
     plot = figure.add_subplot(xlabel="epoch", ylabel="nats per image", ylim=(0, max(train) * 1.05),
                               title=title(model, f"{type(model).__name__} loss"))
-    for values, label, style in ((train, "train loss (average over the epoch)", "o--"),
-                                 (reconstruction + kl, "test loss", "o-"),
-                                 (reconstruction, "test reconstruction", "^-"), (kl, "test KL", "v-")):
-        plot.plot(epochs, values, style, label=label, markersize=4)
+    plot.plot(epochs, train, "o--", label="train loss (average over the epoch)", markersize=4)
+    plot.plot(epochs, reconstruction + kl, "o-", label="test loss", markersize=4)
+    plot.plot(epochs, reconstruction, "^-", label="test reconstruction", markersize=4)
+    plot.plot(epochs, kl, "v-", label="test KL", markersize=4)
     plot.xaxis.get_major_locator().set_params(integer=True)
     plot.grid(alpha=0.3)
     plot.legend(loc="upper right")
@@ -406,10 +385,8 @@ def title(model, text):
 
 def tile(images, columns):
     """Images (N, 1, H, W) as one array (N / columns * H, columns * W), row by row."""
-    images = np.asarray(images)
     _, _, height, width = images.shape
-    rows = len(images) // columns
-    return images.reshape(rows, columns, height, width).swapaxes(1, 2).reshape(rows * height, columns * width)
+    return np.reshape(images, (-1, columns, height, width)).swapaxes(1, 2).reshape(-1, columns * width)
 
 
 def draw_grid(name, images, columns, title, row_labels=()):
@@ -419,8 +396,7 @@ def draw_grid(name, images, columns, title, row_labels=()):
     size = (columns * inches + left + 0.05, rows * inches + top + 0.05)
     figure = Figure(figsize=size, dpi=112)  # two pixels for one, of 28
     plot = figure.add_axes((left / size[0], 0.05 / size[1], columns * inches / size[0], rows * inches / size[1]))
-    plot.imshow(tile(images, columns), cmap="gray", vmin=0, vmax=1, extent=(0, columns, rows, 0),
-                interpolation="nearest")
+    plot.imshow(tile(images, columns), "gray", vmin=0, vmax=1, extent=(0, columns, rows, 0), interpolation="nearest")
     plot.set_axis_off()
     for row, label in enumerate(row_labels):
         plot.text(-0.3, row + 0.5, label, ha="center", va="center", fontsize=13)
@@ -435,7 +411,6 @@ def save_figure(figure, target):
 
 
 # ------------------------------------------------------------------------------------------------------------ main
-
 def main(args):
     """Trains the model, or loads it if `args.load_weights`, and draws its pictures."""
     if getattr(args, "seed", None) is not None:
@@ -446,35 +421,33 @@ def main(args):
         model.data_name = saved_run(model).get("data")
     else:
         train(model, args)
-    if args.is_cvae:
-        show_cvae_images(model, args.latent_size)
-    else:
-        show_vae_images(model, args.latent_size)
-        show_vae_interpolation(model, args.latent_size)
-        if args.latent_size == 2:
-            show_vae_manifold(model)
+    for show in (show_cvae_images,) if args.is_cvae else (show_vae_images, show_vae_interpolation):
+        show(model, args.latent_size)
+    if args.latent_size == 2 and not args.is_cvae:
+        show_vae_manifold(model)
     print(f"Pictures and weights are in {OUTPUTS}")
 
 
 def train(model, args):
-    """Trains for `args.num_epochs`, with the test loss after each, and draws the pictures that need the data."""
-    train_loader = load_mnist(args.batch_size)
+    """Trains for `args.num_epochs`, with the test loss after each, and draws the pictures that need the data.
+
+    Puts on record, beside the weights, the data, the seed, the losses of each epoch and two principal axes of z.
+    """
+    train_loader, history = load_mnist(args.batch_size), []
     model.data_name = load_data().name
     print(f"Training a {type(model).__name__} on {model.data_name}, {len(train_loader)} batches of {args.batch_size}")
-    history = []
     for epoch in range(args.num_epochs):
         loss = train_vae(model, train_loader, args, args.is_cvae) / len(train_loader)
         if not math.isfinite(loss):
-            raise ValueError(f"the loss became {loss} in epoch {epoch}; nothing of it was saved: try a smaller "
-                             "--learning_rate")
+            raise ValueError(f"the loss became {loss} in epoch {epoch} and is not saved: try a smaller --learning_rate")
         save_model_weights(model, args)
         reconstruction, kl, mu = evaluate(model)
         history.append((loss, reconstruction, kl))
         axes, variances = principal_axes(mu)
-        record = {"data": model.data_name, "seed": args.seed, "history": history, "axes": axes[:2].tolist(),
-                  "spreads": np.sqrt(variances[:2]).tolist()}
         with replacing(output(model, ".run.json")) as partial:
-            partial.write_text(json.dumps(record))
+            partial.write_text(json.dumps({
+                "data": model.data_name, "seed": getattr(args, "seed", None), "history": history,
+                "axes": axes[:2].tolist(), "spreads": np.sqrt(variances[:2]).tolist()}))
         print(f"Train Epoch: {epoch}  Loss: {loss:.6f}  Test Loss: {reconstruction + kl:.6f} "
               f"(reconstruction {reconstruction:.2f} + KL {kl:.2f})", flush=True)
     show_loss_curve(model, history)
@@ -484,10 +457,7 @@ def train(model, args):
 
 
 def saved_run(model):
-    """The record of the run behind the saved weights, {} if there is none.
-
-    data, seed, history as in `show_loss_curve`, and the test images' first two `principal_axes`, with their deviations.
-    """
+    """What `train` put on record of the run behind the saved weights; {} if nothing is."""
     try:
         return json.loads(output(model, ".run.json").read_text())
     except (OSError, ValueError):
@@ -495,7 +465,6 @@ def saved_run(model):
 
 
 # ---------------------------------------------------------------------------------------------------- command line
-
 def parseArguments(argv=None):
     """The arguments of the command line, or of the list `argv` (handout, "FAQ"). Status 2 if one is wrong."""
     parser = argparse.ArgumentParser(description="Train a (conditional) VAE on MNIST and draw digits into outputs/.")
@@ -505,8 +474,7 @@ def parseArguments(argv=None):
     parser.add_argument("--num_epochs", type=int, default=10, help="passes over the data (default: 10)")
     parser.add_argument("--latent_size", type=int, default=15, help="Z, latents (default: 15)")
     parser.add_argument("--input_size", type=int, default=784, choices=[784], help="pixels of an image, MNIST's 784")
-    parser.add_argument("--learning_rate", type=float, default=1.2e-3,
-                        help="peak of the schedule for batches of 128, more for larger ones (default: 0.0012)")
+    parser.add_argument("--learning_rate", type=float, default=1.2e-3, help="peak for batches of 128 (default: 0.0012)")
     parser.add_argument("--seed", type=int, default=None, help="0 to 4294967295, for a run that can be repeated")
     args = parser.parse_args(argv)
     for name, low, high in (("batch_size", 1, 10**6), ("num_epochs", 1, 10**6), ("latent_size", 1, 10**4),
@@ -518,7 +486,7 @@ def parseArguments(argv=None):
 
 
 def run(program):
-    """The exit status of a program, 0 if it returns none. A mistake ends in one line and status 1, Ctrl-C in one line and status 130."""
+    """A program's exit status: what it returns, or 0; after one line, 1 for a mistake and 130 for Ctrl-C."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # for a path that the terminal cannot spell
     try:

@@ -1,8 +1,6 @@
-"""The two models of the homework and their loss, in the order of the handout.
+"""The two models of the homework and their loss, in the order of the handout: `VAE` is its step 1, `CVAE` its step 2.
 
-`VAE` is the handout's step 1 and `CVAE` its step 2; the reparameterisation and the loss are at the bottom. Data,
-training and pictures are in `assignment.py`. The method: Kingma & Welling, https://arxiv.org/abs/1312.6114.
-
+Data, training and pictures are in `assignment.py`. The method: Kingma & Welling, https://arxiv.org/abs/1312.6114.
 Shapes in the comments: N images of H x W pixels, D = H * W, Z latents, C classes, H_d hidden units.
 """
 
@@ -14,6 +12,8 @@ os.environ["KERAS_BACKEND"] = "tensorflow"  # this is TensorFlow code, whatever 
 import tensorflow as tf
 from tensorflow.keras import layers
 
+# At first z is nearly noise, so that the decoder learns what does not need it, above all the class.
+QUIET = {"class_name": "RandomNormal", "config": {"stddev": 0.03}}
 # At first the pixel layer draws one dark image, sigmoid(-2) = 0.12, since most pixels are background.
 DARK = {"kernel_initializer": "zeros", "bias_initializer": tf.keras.initializers.Constant(-2.0)}
 
@@ -33,7 +33,7 @@ class Autoencoder(tf.keras.Model):
         self.generator = tf.random.Generator.from_seed(int(tf.random.uniform((), maxval=2**31 - 1, dtype=tf.int32)))
 
     def build(self, input_shape):
-        """Called by Keras, when each constructor ends by calling the model on symbolic inputs."""
+        """Called by Keras as each constructor ends, when it calls the model on symbolic inputs."""
         for layer in (self.mu_layer, self.logvar_layer):
             layer(self.encoder.outputs[0])  # creates the weights
         self.optimizer = new_optimizer()
@@ -56,7 +56,7 @@ class Autoencoder(tf.keras.Model):
 class VAE(Autoencoder):
     """Fully-connected variational autoencoder (handout, step 1). ValueError if `input_size` is no positive square.
 
-    Attributes: `input_size` (D), `latent_size` (Z), `hidden_dim` (H_d), the width of every hidden layer, and
+    Attributes `input_size` (D), `latent_size` (Z), `hidden_dim` (H_d), the width of every hidden layer, and
         encoder: (N, 1, H, W) -> (N, H_d).
         mu_layer, logvar_layer: (N, H_d) -> (N, Z), mean and log-variance of the posterior q(z|x).
         decoder: (N, Z) -> (N, 1, H, W), pixels in (0, 1).
@@ -70,8 +70,8 @@ class VAE(Autoencoder):
             layers.Flatten(),  # (N, D)
             *hidden_layers(self.hidden_dim),  # (N, H_d)
         ], name="encoder")
-        self.mu_layer = layers.Dense(latent_size, kernel_initializer=quiet(), name="mu")
-        self.logvar_layer = layers.Dense(latent_size, name="logvar")
+        self.mu_layer = layers.Dense(latent_size, kernel_initializer=QUIET, name="mu")
+        self.logvar_layer = layers.Dense(latent_size, kernel_initializer=QUIET, name="logvar")
         self.decoder = tf.keras.Sequential([
             layers.Input((latent_size,)),
             *hidden_layers(self.hidden_dim),  # (N, H_d)
@@ -81,10 +81,7 @@ class VAE(Autoencoder):
         self(tf.keras.Input((1, self.side, self.side)))
 
     def call(self, x):
-        """Encodes, samples and decodes (handout, "VAE Forward Pass").
-
-        Takes images x (N, 1, H, W) in [0, 1]; returns x_hat (N, 1, H, W), mu (N, Z) and logvar (N, Z).
-        """
+        """Images x (N, 1, H, W) in [0, 1] to x_hat (N, 1, H, W), mu and logvar (N, Z) (handout, "VAE Forward Pass")."""
         x = tf.cast(x, self.compute_dtype)
         h = self.encoder(x)  # (N, H_d)
         mu, logvar = self.mu_layer(h), self.logvar_layer(h)  # (N, Z) each
@@ -108,8 +105,8 @@ class CVAE(Autoencoder):
             layers.Input((input_size + num_classes,)),
             *hidden_layers(self.hidden_dim),  # (N, H_d)
         ], name="encoder")
-        self.mu_layer = layers.Dense(latent_size, kernel_initializer=quiet(), name="mu")
-        self.logvar_layer = layers.Dense(latent_size, name="logvar")
+        self.mu_layer = layers.Dense(latent_size, kernel_initializer=QUIET, name="mu")
+        self.logvar_layer = layers.Dense(latent_size, kernel_initializer=QUIET, name="logvar")
         self.decoder = tf.keras.Sequential([
             layers.Input((latent_size + num_classes,)),
             *hidden_layers(self.hidden_dim),  # (N, H_d)
@@ -123,7 +120,7 @@ class CVAE(Autoencoder):
     def call(self, x, c=None):
         """As `VAE.call`, given one-hot classes c (N, C) of any numeric type (handout, "Define CVAE with class input").
 
-        x may also be the pair (x, c), which is how Keras' own functions pass two inputs.
+        x may be the pair of both instead: so do Keras' own functions pass two inputs.
         """
         x, c = x if c is None else (x, c)
         x, c = tf.cast(x, self.compute_dtype), tf.cast(c, self.compute_dtype)
@@ -136,24 +133,17 @@ class CVAE(Autoencoder):
 
 def hidden_layers(hidden_dim):
     """Three linear layers with ReLU: (N, any) -> (N, H_d)."""
-    return [layers.Dense(hidden_dim, activation="relu", kernel_initializer="he_normal", name=f"hidden_{i}")
-            for i in (1, 2, 3)]
-
-
-def quiet():
-    """Initial weights smaller than usual: at first z is noise, and the decoder learns what does not need it."""
-    return tf.keras.initializers.RandomNormal(stddev=0.02)
+    return [layers.Dense(hidden_dim, "relu", kernel_initializer="he_normal", name=f"hidden_{i}") for i in (1, 2, 3)]
 
 
 def scale_class_rows(network, num_classes, scale):
-    """Multiplies those rows of the network's first kernel that read the one-hot, the last ones, by `scale`.
+    """Multiplies by `scale` the last rows of the network's first kernel, which read the one-hot.
 
     A one-hot is one input of size 1 beside hundreds of pixels or 15 latents. Unscaled, z learns the class before the
     network hears it. That costs log 10 = 2.3 nats of KL, and samples are misread.
     """
     kernel = network.get_layer("hidden_1").kernel
-    reads_class = tf.range(kernel.shape[0])[:, tf.newaxis] >= kernel.shape[0] - num_classes
-    kernel.assign(tf.where(reads_class, scale * kernel, kernel))
+    kernel.assign(tf.concat([kernel[:-num_classes], scale * kernel[-num_classes:]], axis=0))
 
 
 def new_optimizer():
@@ -165,9 +155,9 @@ def new_optimizer():
 
 
 def reparametrize(mu, logvar, generator=None):
-    """Samples z = mu + sigma * epsilon with epsilon ~ N(0, I), differentiably (handout, "Reparametrization").
+    """z = mu + sigma * epsilon with epsilon ~ N(0, I), differentiable in mu and logvar (handout, "Reparametrization").
 
-    Takes mu and log-variance (N, Z), and the `tf.random.Generator` of epsilon, else TensorFlow's own; returns z (N, Z).
+    All are (N, Z). epsilon is drawn from `generator`, a `tf.random.Generator`, or else from TensorFlow's global one.
     """
     mu, logvar = tf.convert_to_tensor(mu), tf.convert_to_tensor(logvar)
     epsilon = (generator or tf.random).normal(tf.shape(mu), dtype=mu.dtype)
@@ -178,12 +168,9 @@ reparameterization = reparametrize  # the handout's spelling
 
 
 def bce_function(x_hat, x):
-    """Binary cross-entropy of images (N, 1, H, W) in [0, 1], in nats, summed over every pixel of every image: a scalar.
-
-    Here and below, shapes that differ are a ValueError: they would broadcast.
-    """
+    """Binary cross-entropy of images (N, 1, H, W) in [0, 1] in nats, summed over all pixels of all images: a scalar."""
     x_hat, x = tf.cast(x_hat, tf.float32), tf.cast(x, tf.float32)
-    x_hat.shape.assert_is_compatible_with(x.shape)
+    x_hat.shape.assert_is_compatible_with(x.shape)  # ValueError: they would broadcast
     # Keras averages over the last axis, and clips x_hat so that the logarithms are finite.
     return tf.reduce_sum(tf.keras.losses.binary_crossentropy(x, x_hat)) * x_hat.shape[-1]
 
@@ -196,10 +183,7 @@ def kl_divergence(mu, logvar):
 
 
 def loss_function(x_hat, x, mu, logvar):
-    """The negative ELBO per image in nats: a scalar (handout, "Loss Function").
-
-    Takes reconstructions and images (N, 1, H, W) in [0, 1], and mean and log-variance of the posterior (N, Z).
-    """
+    """The negative ELBO per image in nats, a scalar, of (N, 1, H, W) and (N, Z) twice (handout, "Loss Function")."""
     x, mu = tf.convert_to_tensor(x), tf.convert_to_tensor(mu)
     x.shape[:1].assert_is_compatible_with(mu.shape[:1])
     return (bce_function(x_hat, x) + kl_divergence(mu, logvar)) / tf.cast(tf.shape(x)[0], tf.float32)

@@ -230,24 +230,29 @@ def test_the_update_is_adam_s(monkeypatch):
 
 @pytest.mark.skipif(not hasattr(tf.keras.optimizers, "Muon"), reason="Keras 2 has no Muon: Adam updates every kernel")
 def test_large_batches_orthogonalise_the_updates_of_hidden_kernels():
-    """An orthogonal update has many singular values of about one size; Adam's first updates have one that is large."""
-    def many(kind, batch_size):
-        model, found = kind(784), set()
-        x = np.random.default_rng(0).uniform(size=(batch_size, 1, 28, 28)).astype(np.float32)
-        for steps in (1, 3):
-            before = {v.path: v.numpy() for v in model.trainable_variables}
-            train(model, [(x, np.arange(batch_size) % 10)] * steps, arguments(num_epochs=100))
-            for v in model.trainable_variables:
-                update = v.numpy() - before[v.path]
-                if update.ndim == 2 and np.sum(update**2) > 8 * np.linalg.norm(update, 2) ** 2:
+    """An orthogonal matrix has singular values of 1, and Muon scales it by 0.2 sqrt(its larger side).
+
+    Adam's first update is the rate times a matrix of -1 and 1: its largest singular value is 20 or more.
+    """
+    def orthogonal(kind, batch_size):
+        rng, model, found = np.random.default_rng(0), kind(784), set()
+        model.decoder.set_weights([rng.normal(0, 0.1, w.shape) for w in model.decoder.get_weights()])
+        before = {v.path: v.numpy() for v in model.trainable_variables}
+        images = rng.uniform(size=(batch_size, 1, 28, 28)).astype(np.float32)
+        train(model, [(images, np.arange(batch_size) % 10)], arguments(1e-3, num_epochs=100))
+        rate = 1e-3 * (batch_size / 128) ** 0.75 / 100
+        for v in model.trainable_variables:
+            if len(v.shape) == 2:
+                scale = rate * 0.2 * max(v.shape) ** 0.5
+                if 0.6 < np.linalg.norm(v.numpy() - before[v.path], 2) / scale < 1.3:
                     found.add(v.path)
         return found
 
-    assert many(vae.CVAE, assignment.MUON_BATCH) == {
+    assert orthogonal(vae.CVAE, assignment.MUON_BATCH) == {
         "decoder/hidden_2/kernel", "decoder/hidden_3/kernel", "decoder/pixels/kernel"}
-    assert many(vae.VAE, assignment.MUON_BATCH) == {
+    assert orthogonal(vae.VAE, assignment.MUON_BATCH) == {
         f"{network}/hidden_{i}/kernel" for network in ("encoder", "decoder") for i in (2, 3)}
-    assert many(vae.VAE, 128) == many(vae.CVAE, 128) == set()
+    assert orthogonal(vae.VAE, assignment.MUON_BATCH - 1) == orthogonal(vae.CVAE, assignment.MUON_BATCH - 1) == set()
 
 
 def test_the_optimizer_stays_with_the_model_and_each_shape_is_compiled_once():

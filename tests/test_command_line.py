@@ -148,8 +148,9 @@ def test_saved_weights_are_drawn_without_data(outputs, monkeypatch, capsys):
     assignment.save_model_weights(vae.CVAE(784), args)
     (outputs / "cvae.run.json").write_text('{"data": "some data", "history": []}')
     titles = []
-    draw_grid = assignment.draw_grid
-    monkeypatch.setattr(assignment, "draw_grid", lambda *a, title, **k: (titles.append(title), draw_grid(*a, title=title, **k)))
+    save_figure = assignment.save_figure
+    monkeypatch.setattr(assignment, "save_figure", lambda figure, target: (
+        titles.append(figure.texts[0].get_text()), save_figure(figure, target)))
     assert main("--is_cvae", "--load_weights") == 0
     assert (outputs / "show_cvae_images.png").exists() and titles == ["samples of the CVAE by digit (some data)"]
 
