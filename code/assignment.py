@@ -19,8 +19,7 @@ from collections import namedtuple
 
 with contextlib.ExitStack() as after_import:
     if __name__ == "__main__" and sys.stderr and sys.stderr is sys.__stderr__:
-        # Hides TensorFlow's notes. Those of its start come from C++, and no setting turns them off.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # hides TensorFlow's notes, except those of its start
         after_import.callback(os.dup2, os.dup(2), 2)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     from vae import CVAE, VAE, bce_function, kl_divergence, loss_function  # before TensorFlow: it names Keras' backend
@@ -75,8 +74,7 @@ def new_data(name, *arrays):
     checksum = 0
     for array in arrays:
         checksum = zlib.crc32(np.ascontiguousarray(array, np.uint8), checksum)
-    types = (tf.uint8, tf.int32, tf.uint8, tf.int32)
-    return Data("MNIST" if checksum == MNIST_CHECKSUM else name, *map(tf.constant, arrays, types))
+    return Data("MNIST" if checksum == MNIST_CHECKSUM else name, *map(tf.constant, arrays, (tf.uint8, tf.int32) * 2))
 
 
 def read_npz(path):
@@ -305,7 +303,7 @@ def first_line(error):
 def show_vae_images(model, latent_size):
     """Draws `outputs/show_vae_images.png`: 10 samples from the prior."""
     z = tf.random.normal((10, latent_size))
-    draw_grid("show_vae_images.png", model.decoder(z), 10, title(model, "samples of the VAE"))
+    draw_grid("show_vae_images.png", model.decoder(z), 10, title(model, "samples"))
 
 
 def show_vae_interpolation(model, latent_size):
@@ -314,21 +312,21 @@ def show_vae_interpolation(model, latent_size):
     t = np.linspace(0, 1, 12, dtype=np.float32)
     weights = np.stack([np.outer(1 - t, 1 - t), np.outer(1 - t, t), np.outer(t, 1 - t), np.outer(t, t)], axis=-1)
     z = weights.reshape(-1, 4) @ corners
-    draw_grid("show_vae_interpolation.png", model.decoder(z), 12, title(model, "between four samples of the VAE"))
+    draw_grid("show_vae_interpolation.png", model.decoder(z), 12, title(model, "between four samples"))
 
 
 def show_vae_manifold(model):
     """Draws `outputs/vae_manifold.png`: 2 latents at 20 x 20 quantiles of the prior (Kingma & Welling, figure 4)."""
     quantiles = tf.math.ndtri((tf.range(20.0) + 0.5) / 20)
     z = tf.reshape(tf.stack(tf.meshgrid(quantiles, quantiles[::-1]), axis=-1), (-1, 2))  # z_2 grows upwards
-    draw_grid("vae_manifold.png", model.decoder(z), 20, title(model, "the plane of the VAE's two latents"))
+    draw_grid("vae_manifold.png", model.decoder(z), 20, title(model, "the plane of its two latents"))
 
 
 def show_cvae_images(model, latent_size):
     """Draws `outputs/show_cvae_images.png`: 10 samples of each digit, a digit a row."""
     z, c = tf.random.normal((100, latent_size)), one_hot(np.repeat(np.arange(10), 10), 10)
     draw_grid("show_cvae_images.png", model.decoder(tf.concat([z, c], axis=-1)), 10,
-              title(model, "samples of the CVAE by digit"), row_labels=range(10))
+              title(model, "samples by digit"), row_labels=range(10))
 
 
 def show_reconstructions(model):
@@ -351,7 +349,7 @@ def show_latent_space(model):
     figure = Figure(figsize=(6.4, 5.6), dpi=100, layout="constrained")
     plot = figure.add_subplot(xlabel=x_label, ylabel=y_label, title=title(model, "posterior means of the test images"))
     points = plot.scatter(*axes[:2] @ mu.T, c=load_data().y_test, cmap="tab10", s=2)
-    plot.legend(*points.legend_elements(), title="digit", loc="upper right")
+    figure.legend(*points.legend_elements(), title="digit", loc="outside right upper")
     save_figure(figure, output(model, "_latent_space.png"))
 
 
@@ -365,22 +363,20 @@ def show_loss_curve(model, history):
     """Draws `outputs/{vae,cvae}_loss.png` of (train loss, test reconstruction, test KL), nats per image, by epoch."""
     (train, reconstruction, kl), epochs = np.transpose(history), np.arange(1, len(history) + 1)
     figure = Figure(figsize=(6.4, 4), dpi=100, layout="constrained")
-    plot = figure.add_subplot(xlabel="epoch", ylabel="nats per image", ylim=(0, max(train) * 1.05),
-                              title=title(model, f"{type(model).__name__} loss"))
+    plot = figure.add_subplot(title=title(model, "loss"), xlabel="epoch", ylabel="nats per image", ylim=(0, max(train)))
     plot.plot(epochs, train, "o--", label="train loss (average over the epoch)", markersize=4)
     plot.plot(epochs, reconstruction + kl, "o-", label="test loss", markersize=4)
     plot.plot(epochs, reconstruction, "^-", label="test reconstruction", markersize=4)
     plot.plot(epochs, kl, "v-", label="test KL", markersize=4)
     plot.xaxis.get_major_locator().set_params(integer=True)
-    plot.grid(alpha=0.3)
     plot.legend(loc="upper right")
     save_figure(figure, output(model, "_loss.png"))
 
 
 def title(model, text):
-    """The text, and the data that the model was trained on where that is known."""
-    name = getattr(model, "data_name", None)
-    return f"{text} ({name})" if name else text
+    """The text, with the kind of the model, and the data that it was trained on where that is known."""
+    data = f" ({model.data_name})" if getattr(model, "data_name", None) else ""
+    return f"{type(model).__name__}: {text}{data}"
 
 
 def tile(images, columns):

@@ -152,7 +152,7 @@ def test_saved_weights_are_drawn_without_data(outputs, monkeypatch, capsys):
     monkeypatch.setattr(assignment, "save_figure", lambda figure, target: (
         titles.append(figure.texts[0].get_text()), save_figure(figure, target)))
     assert main("--is_cvae", "--load_weights") == 0
-    assert (outputs / "show_cvae_images.png").exists() and titles == ["samples of the CVAE by digit (some data)"]
+    assert (outputs / "show_cvae_images.png").exists() and titles == ["CVAE: samples by digit (some data)"]
 
 
 def test_defaults_are_the_handouts():

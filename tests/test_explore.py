@@ -1,7 +1,6 @@
 """The page to play with: in headless Chromium, against Keras, with the mouse and the keyboard."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -10,9 +9,9 @@ import tensorflow as tf
 import assignment
 import explore
 import vae
+from browser import BROWSER, DRIVER, draw, find, open_chromium, resize
 from conftest import arguments
 
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 needs_browser = pytest.mark.skipif(not (BROWSER and DRIVER), reason="there is no chromium with its chromedriver")
 RECORD = {"data": "some <data>", "seed": 0, "history": [[200.0, 90.0, 30.0], [150.0, 80.0, 20.5]],
           "axes": np.eye(15)[[1, 0]].tolist(), "spreads": [1.0, 2.0]}
@@ -47,15 +46,9 @@ def page(rendered, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory):
-    """A headless Chromium that asks nobody for anything by itself."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for flag in ("headless=new", "no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking",
-                 "disable-component-update", "disable-sync", f"user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    """A headless Chromium."""
+    pytest.importorskip("selenium", reason="selenium is not installed")
+    browser = open_chromium(tmp_path_factory.mktemp("profile"))
     yield browser
     browser.quit()
 
@@ -70,15 +63,6 @@ def browser(chromium, page):
     return chromium
 
 
-def resize(browser, width):
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
-                            {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500})
-
-
-def find(browser, selector):
-    return browser.find_elements("css selector", selector)
-
-
 def image(browser, selector):
     """The pixels (28, 28) in [0, 1] of a canvas, after what is under way is shown."""
     browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
@@ -90,22 +74,6 @@ def image(browser, selector):
 def digits(browser):
     """The ten images (10, 28, 28) that are shown."""
     return np.array([image(browser, f"#images button:nth-child({i}) canvas") for i in range(1, 11)])
-
-
-def draw(browser, *strokes):
-    """Draws strokes of points (x, y) in [0, 1] with the mouse."""
-    from selenium.webdriver.common.action_chains import ActionChains
-
-    canvas = find(browser, "#drawing")[0]
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
-    width, height = canvas.size["width"], canvas.size["height"]
-    for stroke in strokes:
-        actions = ActionChains(browser, duration=10)
-        for i, (x, y) in enumerate(stroke):
-            actions.move_to_element_with_offset(canvas, round((x - 0.5) * width), round((y - 0.5) * height))
-            if i == 0:
-                actions.click_and_hold()
-        actions.release().perform()
 
 
 def set_slider(browser, selector, value):

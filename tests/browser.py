@@ -1,0 +1,77 @@
+"""A headless Chromium for the tests of the page. By hand, `python tests/browser.py` draws a 5 on `outputs/explore.html`,
+writes what is then seen to `outputs/explore.png`, and prints how long a redraw takes and how large the page is."""
+
+import pathlib
+import shutil
+
+BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+OUTPUTS = pathlib.Path(__file__).resolve().parent.parent / "outputs"
+FIVE = [(0.66, 0.2), (0.4, 0.22), (0.38, 0.46), (0.5, 0.41), (0.63, 0.47), (0.66, 0.6), (0.6, 0.74), (0.46, 0.78), (0.34, 0.7)]
+
+
+def open_chromium(profile):
+    """A browser with an empty profile in the folder `profile`, which asks nobody for anything by itself."""
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for flag in ("headless=new", "no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking",
+                 "disable-component-update", "disable-sync", "hide-scrollbars", f"user-data-dir={profile}"):
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    return webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+
+
+def resize(browser, width, height=800):
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
+                            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500})
+
+
+def find(browser, selector):
+    return browser.find_elements("css selector", selector)
+
+
+def draw(browser, *strokes):
+    """Draws strokes of points (x, y) in [0, 1] with the mouse."""
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    canvas = find(browser, "#drawing")[0]
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    width, height = canvas.size["width"], canvas.size["height"]
+    for stroke in strokes:
+        actions = ActionChains(browser, duration=10)
+        for i, (x, y) in enumerate(stroke):
+            actions.move_to_element_with_offset(canvas, round((x - 0.5) * width), round((y - 0.5) * height))
+            if i == 0:
+                actions.click_and_hold()
+        actions.release().perform()
+
+
+def main():
+    import io
+    import tempfile
+
+    from PIL import Image  # matplotlib's
+
+    page = OUTPUTS / "explore.html"
+    with tempfile.TemporaryDirectory() as profile:
+        browser = open_chromium(profile)
+        resize(browser, 1000)
+        browser.get(page.as_uri())
+        find(browser, "#digits input")[5].click()
+        draw(browser, FIVE)
+        for i in (5, 8):
+            find(browser, "#images button")[i].click()
+        milliseconds = browser.execute_script(
+            "const times = []; for (let i = 0; i < 200; i++) { const start = performance.now(); explorer.redraw(); "
+            "times.push(performance.now() - start); } return times.sort((a, b) => a - b)[100]")
+        resize(browser, 1000, browser.execute_script("return document.documentElement.scrollHeight"))
+        browser.execute_async_script("scrollTo(0, 0); requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+        picture = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("P", palette=Image.Palette.ADAPTIVE)
+        picture.save(OUTPUTS / "explore.png", optimize=True)
+        browser.quit()
+    print(f"ten digits redrawn in {milliseconds:.1f} ms (median of 200); {page.name} is {page.stat().st_size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()
