@@ -155,7 +155,7 @@ def train_vae(model, train_loader, args, is_cvae=False):
         if batches == 0:
             check_batch(model, images, labels)
             steps = getattr(args, "num_epochs", 10) * (length or 60_000 // len(images))
-            rate = tf.function(learning_rate_schedule(args.learning_rate, len(images), steps))
+            rate = learning_rate_schedule(args.learning_rate, len(images), steps)
             step = prepare_step(model, len(images))
         total += step(images, labels, rate(tf.convert_to_tensor(model.optimizer.iterations) + 1))
         batches += 1
@@ -176,6 +176,7 @@ def check_batch(model, images, labels):
         one_hot(labels, model.num_classes)
 
 
+@functools.lru_cache(maxsize=2)
 def learning_rate_schedule(learning_rate, batch_size, steps):
     """The rate of step 1, 2, ... of a run of so many: up in a straight line, then down along a cosine.
 
@@ -184,8 +185,8 @@ def learning_rate_schedule(learning_rate, batch_size, steps):
     """
     peak = learning_rate * (min(batch_size, 1024) / 128) ** 0.75
     warmup = max(100, steps // 10)
-    return tf.keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, steps - warmup), alpha=0.01, warmup_target=peak, warmup_steps=warmup)
+    return tf.function(tf.keras.optimizers.schedules.CosineDecay(
+        0.0, max(1, steps - warmup), alpha=0.01, warmup_target=peak, warmup_steps=warmup))
 
 
 def prepare_step(model, batch_size):

@@ -103,12 +103,17 @@ class Project:
         self.mnist = folder / "small.npz"
         np.savez(self.mnist, **small_arrays())
 
-    def start(self, *arguments, environment=(), **options):
-        command = [sys.executable, str(self.code / "assignment.py"), *arguments]
-        env = {**os.environ, "MNIST_NPZ": str(self.mnist), **dict(environment)}
+    def command(self, *arguments):
+        return [sys.executable, str(self.code / "assignment.py"), *arguments]
+
+    def environment(self, **changes):
+        env = {**os.environ, "MNIST_NPZ": str(self.mnist), **changes}
         env.pop("TF_CPP_MIN_LOG_LEVEL", None)
+        return env
+
+    def start(self, *arguments, environment=(), **options):
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
-        return subprocess.Popen(command, env=env, **options)
+        return subprocess.Popen(self.command(*arguments), env=self.environment(**dict(environment)), **options)
 
     def run(self, *arguments, **options):
         """Returns (exit status, stdout, stderr)."""

@@ -36,8 +36,8 @@ def page(rendered, tmp_path_factory):
         for kind in (vae.CVAE, vae.VAE):
             tf.keras.utils.set_random_seed(0)
             models[kind.__name__.lower()] = model = kind(784)
-            args = arguments(1.2e-3, num_epochs=1)
-            assignment.train_vae(model, assignment.load_mnist(128).take(150), args, kind is vae.CVAE)
+            batches = assignment.load_mnist(128).take(100 if kind is vae.CVAE else 50)
+            assignment.train_vae(model, batches, arguments(1.2e-3, num_epochs=1), kind is vae.CVAE)
             axes, variances = assignment.principal_axes(assignment.evaluate(model)[2])
             save(model, folder, {**RECORD, "axes": axes[:2].tolist(), "spreads": np.sqrt(variances[:2]).tolist()})
         explore.main([])

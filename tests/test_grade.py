@@ -69,7 +69,7 @@ def test_features_of_one_constant_unit_are_no_trouble():
 @pytest.fixture
 def trained_classifier(rendered, rendered_mnist, monkeypatch):
     """The grader's classifier, on fewer rendered digits."""
-    data = assignment.new_data("fewer", rendered[0][:6000], rendered[1][:6000], rendered[2][:1000], rendered[3][:1000])
+    data = assignment.new_data("fewer", rendered[0][:3000], rendered[1][:3000], rendered[2][:1000], rendered[3][:1000])
     monkeypatch.setattr(assignment, "load_data", functools.lru_cache(lambda: data))
     return grade.load_classifier(), data
 
@@ -77,9 +77,9 @@ def trained_classifier(rendered, rendered_mnist, monkeypatch):
 def test_the_classifier_reads_digits_and_the_distance_grows_with_blur_and_sameness(trained_classifier):
     classifier, data = trained_classifier
     images = assignment.to_pixels(data.x_test).numpy()
-    assert np.mean(grade.recognise(classifier, images) == data.y_test) > 0.95
+    assert np.mean(grade.recognise(classifier, images) == data.y_test) > 0.9
     real = grade.features(classifier, assignment.to_pixels(data.x_train))
-    assert real.shape == (6000, 128) and real.dtype == np.float64 and real.min() == 0  # of a ReLU
+    assert real.shape == (3000, 128) and real.dtype == np.float64 and real.min() == 0  # of a ReLU
     kernel, bias = classifier.layers[-1].get_weights()
     np.testing.assert_allclose(real @ kernel + bias, classifier.predict(assignment.to_pixels(data.x_train), verbose=0),
                                rtol=1e-3, atol=1e-3)  # they are what the logits are made of
