@@ -7,7 +7,6 @@ import argparse
 import contextlib
 import functools
 import json
-import math
 import operator
 import os
 import pathlib
@@ -364,7 +363,8 @@ def show_loss_curve(model, history):
     """Draws `outputs/{vae,cvae}_loss.png` of (train loss, test reconstruction, test KL), nats per image, by epoch."""
     (train, reconstruction, kl), epochs = np.transpose(history), np.arange(1, len(history) + 1)
     figure = Figure(figsize=(6.4, 4), dpi=100, layout="constrained")
-    plot = figure.add_subplot(title=title(model, "loss"), xlabel="epoch", ylabel="nats per image", ylim=(0, max(train)))
+    plot = figure.add_subplot(title=title(model, "loss"), xlabel="epoch", ylabel="nats per image")
+    plot.set_ylim(0, 1.1 * max(train))
     plot.plot(epochs, train, "o--", label="train loss (average over the epoch)", markersize=4)
     plot.plot(epochs, reconstruction + kl, "o-", label="test loss", markersize=4)
     plot.plot(epochs, reconstruction, "^-", label="test reconstruction", markersize=4)
@@ -435,7 +435,7 @@ def train(model, args):
     print(f"Training a {type(model).__name__} on {model.data_name}, {len(train_loader)} batches of {args.batch_size}")
     for epoch in range(args.num_epochs):
         loss = train_vae(model, train_loader, args, args.is_cvae) / len(train_loader)
-        if not math.isfinite(loss):
+        if not np.isfinite(loss):
             raise ValueError(f"the loss became {loss} in epoch {epoch} and is not saved: try a smaller --learning_rate")
         save_model_weights(model, args)
         reconstruction, kl, mu = evaluate(model)

@@ -610,7 +610,7 @@ def test_the_loss_curve_shows_each_term_by_epoch(drawn):
     lines = {line.get_label(): (line.get_xdata().tolist(), line.get_ydata().tolist()) for line in plot.lines}
     assert lines == {"train loss (average over the epoch)": ([1, 2], [5.0, 4.0]), "test loss": ([1, 2], [4.0, 3.0]),
                      "test reconstruction": ([1, 2], [3.0, 2.5]), "test KL": ([1, 2], [1.0, 0.5])}
-    assert plot.get_ylim() == (0, 5)
+    assert plot.get_ylim() == (0, 5.5)
 
 
 def test_titles_name_the_data(drawn):

@@ -172,6 +172,14 @@ def test_a_new_model_draws_one_dark_image(kind, rng):
     np.testing.assert_allclose(images, np.full((5, 1, 28, 28), 1 / (1 + math.exp(2))), rtol=1e-5)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_posterior_starts_quiet(kind):
+    model = kind(784)
+    for layer in (model.mu_layer, model.logvar_layer):
+        kernel, bias = layer.get_weights()
+        assert kernel.std() == pytest.approx(0.03, rel=0.05) and abs(kernel.mean()) < 0.002 and not bias.any()
+
+
 def test_class_rows_start_as_loud_as_an_image_is_wide():
     tf.keras.utils.set_random_seed(0)
     model = vae.CVAE(784)
