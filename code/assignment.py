@@ -16,6 +16,8 @@ import time
 import zlib
 from collections import namedtuple
 
+if __name__ == "__main__":
+    os.environ["MPLBACKEND"] = "agg"  # it draws to files, whatever a notebook's environment says
 with contextlib.ExitStack() as after_import:
     if __name__ == "__main__" and sys.stderr and sys.stderr is sys.__stderr__:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # hides TensorFlow's notes, except those of its start
@@ -24,12 +26,7 @@ with contextlib.ExitStack() as after_import:
     from vae import CVAE, VAE, bce_function, kl_divergence, loss_function  # before TensorFlow: it names Keras' backend
     import tensorflow as tf
 import numpy as np
-
-try:
-    from matplotlib.figure import Figure
-except ValueError:  # MPLBACKEND is a notebook's, which this Python does not have; no window is needed
-    os.environ["MPLBACKEND"] = "agg"
-    from matplotlib.figure import Figure
+from matplotlib.figure import Figure
 
 OUTPUTS = pathlib.Path(__file__).resolve().parent.parent / "outputs"
 MNIST_CHECKSUM = 0x1939F699  # CRC-32 of the bytes of x_train, y_train, x_test and y_test

@@ -11,6 +11,8 @@ import pathlib
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if __name__ == "__main__":
+    os.environ["MPLBACKEND"] = "agg"  # whatever a notebook's environment says
 
 import assignment
 import numpy as np

@@ -256,6 +256,29 @@ def test_large_batches_orthogonalise_the_updates_of_hidden_kernels():
     assert orthogonal(vae.VAE, assignment.MUON_BATCH - 1) == orthogonal(vae.CVAE, assignment.MUON_BATCH - 1) == set()
 
 
+@pytest.mark.skipif(not hasattr(tf.keras.optimizers, "Muon"), reason="Keras 2 has no Muon")
+def test_an_orthogonalised_update_is_four_iterations_of_newton_and_schulz():
+    """Of the gradient, at the first step, with the coefficients of https://kellerjordan.github.io/posts/muon/."""
+    rng, model = np.random.default_rng(0), vae.VAE(784)
+    model.decoder.set_weights([rng.normal(0, 0.1, w.shape) for w in model.decoder.get_weights()])
+    model.logvar_layer.bias.assign(tf.fill((15,), -30.0))  # no noise
+    x = rng.uniform(size=(assignment.MUON_BATCH, 1, 28, 28)).astype(np.float32)
+    kernel = model.decoder.get_layer("hidden_2").kernel
+    with tf.GradientTape() as tape:
+        x_hat, mu, logvar = model(x)
+        loss = vae.loss_function(x_hat, x, mu, logvar)
+    update = np.asarray(tape.gradient(loss, model.trainable_variables)[
+        [v.path for v in model.trainable_variables].index(kernel.path)], np.float64)
+    update /= np.linalg.norm(update)
+    for _ in range(4):
+        square = update @ update.T
+        update = 3.4445 * update + (-4.7750 * square + 2.0315 * square @ square) @ update
+    before = kernel.numpy()
+    train(model, [(x, np.zeros(len(x)))], arguments(1e-2, num_epochs=100))
+    rate = 1e-2 * (len(x) / 128) ** 0.75 / 100
+    np.testing.assert_allclose((before - kernel.numpy()) / rate, 0.2 * 20 * update, atol=0.02 * np.abs(4 * update).max())
+
+
 def test_the_optimizer_stays_with_the_model_and_each_shape_is_compiled_once():
     model = vae.VAE(784)
     optimizer = model.optimizer
