@@ -36,7 +36,7 @@ def page(rendered, tmp_path_factory):
         for kind in (vae.CVAE, vae.VAE):
             tf.keras.utils.set_random_seed(0)
             models[kind.__name__.lower()] = model = kind(784)
-            batches = assignment.load_mnist(128).take(100 if kind is vae.CVAE else 50)
+            batches = assignment.load_mnist(128).take(120)
             assignment.train_vae(model, batches, arguments(1.2e-3, num_epochs=1), kind is vae.CVAE)
             axes, variances = assignment.principal_axes(assignment.evaluate(model)[2])
             save(model, folder, {**RECORD, "axes": axes[:2].tolist(), "spreads": np.sqrt(variances[:2]).tolist()})
