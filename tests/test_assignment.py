@@ -546,6 +546,7 @@ def test_row_d_of_the_cvae_s_picture_is_digit_d_with_fresh_noise(drawn):
     assert len(np.unique(noise)) == noise.size and abs(noise.mean()) < 0.1 and abs(noise.std() - 1) < 0.1
     assert [text.get_text() for text in figure.axes[0].texts] == [str(digit) for digit in range(10)]
     assert [text.get_position()[1] for text in figure.axes[0].texts] == [digit + 0.5 for digit in range(10)]
+    assert list(figure.axes[0].get_images()[0].get_extent()) == [0, 10, 10, 0]  # a row of images is 1 high, as labels are
 
 
 def test_the_vae_s_picture_is_ten_samples_of_the_prior(drawn):
