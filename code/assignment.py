@@ -245,7 +245,7 @@ def replacing(target):
     """A path to write to, which then replaces `target` whole. OSError if that fails; the old file is then untouched."""
     partial = target.with_name(f".{os.getpid()}.{target.name}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(exist_ok=True)
         yield partial
         for seconds in (0.2, 0.4, 0.8):  # on Windows a viewer or a virus scanner may hold the old file for a moment
             with contextlib.suppress(PermissionError):
@@ -306,7 +306,7 @@ def show_vae_images(model, latent_size):
 def show_vae_interpolation(model, latent_size):
     """Draws `outputs/show_vae_interpolation.png`: 12 x 12 images between four samples from the prior, the corners."""
     corners = tf.random.normal((4, latent_size)).numpy()
-    t = np.linspace(0, 1, 12, dtype=np.float32)
+    t = np.linspace(0, 1, 12)
     weights = np.stack([np.outer(1 - t, 1 - t), np.outer(1 - t, t), np.outer(t, 1 - t), np.outer(t, t)], axis=-1)
     z = weights.reshape(-1, 4) @ corners
     draw_grid("show_vae_interpolation.png", model.decoder(z), 12, title(model, "between four samples"))
@@ -322,7 +322,7 @@ def show_vae_manifold(model):
 def show_cvae_images(model, latent_size):
     """Draws `outputs/show_cvae_images.png`: 10 samples of each digit, a digit a row."""
     z, c = tf.random.normal((100, latent_size)), one_hot(np.repeat(np.arange(10), 10), 10)
-    draw_grid("show_cvae_images.png", model.decoder(tf.concat([z, c], axis=-1)), 10,
+    draw_grid("show_cvae_images.png", model.decoder(tf.concat([z, c], axis=1)), 10,
               title(model, "samples by digit"), row_labels=range(10))
 
 
@@ -343,7 +343,7 @@ def show_latent_space(model):
     if mu.shape[1] == 2:
         name, axes, variances = "latent", np.eye(2), mu.var(axis=0)
     x_label, y_label = (f"{name} {i + 1}, {variances[i] / variances.sum():.0%} of the variance" for i in (0, 1))
-    figure = Figure(figsize=(6.4, 5.6), dpi=100, layout="constrained")
+    figure = Figure(layout="constrained")
     plot = figure.add_subplot(xlabel=x_label, ylabel=y_label, title=title(model, "posterior means of the test images"))
     points = plot.scatter(*axes[:2] @ mu.T, c=load_data().y_test, cmap="tab10", s=2)
     figure.legend(*points.legend_elements(), title="digit", loc="outside right upper")
@@ -359,15 +359,15 @@ def principal_axes(mu):
 def show_loss_curve(model, history):
     """Draws `outputs/{vae,cvae}_loss.png` of (train loss, test reconstruction, test KL), nats per image, by epoch."""
     (train, reconstruction, kl), epochs = np.transpose(history), np.arange(1, len(history) + 1)
-    figure = Figure(figsize=(6.4, 4), dpi=100, layout="constrained")
+    figure = Figure(layout="constrained")
     plot = figure.add_subplot(title=title(model, "loss"), xlabel="epoch", ylabel="nats per image")
     plot.set_ylim(0, 1.1 * max(train))
-    plot.plot(epochs, train, "o--", label="train loss (average over the epoch)", markersize=4)
-    plot.plot(epochs, reconstruction + kl, "o-", label="test loss", markersize=4)
-    plot.plot(epochs, reconstruction, "^-", label="test reconstruction", markersize=4)
-    plot.plot(epochs, kl, "v-", label="test KL", markersize=4)
+    plot.plot(epochs, train, "o--", label="train loss (average over the epoch)")
+    plot.plot(epochs, reconstruction + kl, "o-", label="test loss")
+    plot.plot(epochs, reconstruction, "^-", label="test reconstruction")
+    plot.plot(epochs, kl, "v-", label="test KL")
     plot.xaxis.get_major_locator().set_params(integer=True)
-    plot.legend(loc="upper right")
+    plot.legend()
     save_figure(figure, output(model, "_loss.png"))
 
 
@@ -393,8 +393,8 @@ def draw_grid(name, images, columns, title, row_labels=()):
     plot.imshow(tile(images, columns), "gray", vmin=0, vmax=1, extent=(0, columns, rows, 0), interpolation="nearest")
     plot.set_axis_off()
     for row, label in enumerate(row_labels):
-        plot.text(-0.3, row + 0.5, label, ha="center", va="center", fontsize=13)
-    figure.text(left / size[0], 1 - top / 2 / size[1], title, va="center", fontsize=10)
+        plot.text(-0.3, row + 0.5, label, ha="center", va="center")
+    figure.text(left / size[0], 1 - top / 2 / size[1], title, va="center")
     save_figure(figure, OUTPUTS / name)
 
 

@@ -46,9 +46,9 @@ def parse_arguments(argv=None):
     parser = argparse.ArgumentParser(description="Check the models as the course does; exit 0 only if all pass.")
     parser.add_argument("--weights", action="store_true", help="grade the saved weights instead of training")
     parser.add_argument("--json", metavar="FILE", help="write the figures to FILE as well")
-    parser.add_argument("--num_epochs", default="5", help="default: 5, as the handout's bar")
-    parser.add_argument("--batch_size", default="1024", help="default: 1024")
-    parser.add_argument("--seed", default="0", help="default: 0")
+    parser.add_argument("--num_epochs", default="5", help="passes over the data, as the handout's bar has them (default: 5)")
+    parser.add_argument("--batch_size", default="1024", help="images in a step (default: 1024)")
+    parser.add_argument("--seed", default="0", help="of training and samples (default: 0)")
     options = parser.parse_args(argv)
     options.training = assignment.parseArguments(
         ["--num_epochs", options.num_epochs, "--batch_size", options.batch_size, "--seed", options.seed])
@@ -82,8 +82,7 @@ def load_classifier():
     classifier.compile(tf.keras.optimizers.Adam(tf.keras.optimizers.schedules.CosineDecay(2e-3, steps)),
                        tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     print("Training the classifier")
-    classifier.fit(assignment.to_pixels(data.x_train), data.y_train, batch_size=batch_size, epochs=epochs,
-                   verbose=1 if sys.stdout and sys.stdout.isatty() else 2)
+    classifier.fit(assignment.to_pixels(data.x_train), data.y_train, batch_size=batch_size, epochs=epochs, verbose=2)
     with assignment.replacing(path) as partial:
         classifier.save_weights(str(partial))
     return classifier
@@ -136,7 +135,7 @@ def sample(model, seed):
     digits = np.repeat(np.arange(10), SAMPLES)
     z = tf.random.normal((len(digits), model.latent_size))
     if isinstance(model, CVAE):
-        z = tf.concat([z, assignment.one_hot(digits, 10)], axis=-1)
+        z = tf.concat([z, assignment.one_hot(digits, 10)], axis=1)
     return digits, model.decoder(z).numpy()
 
 
@@ -215,15 +214,14 @@ def print_table(checks):
 
 def draw_confusion(matrix, title):
     """Draws `outputs/grade_confusion.png`: asked digit against recognised digit."""
-    figure = Figure(figsize=(5.4, 5.2), dpi=100, layout="constrained")
+    figure = Figure(figsize=(5.4, 5.2), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(np.sqrt(matrix), cmap="Blues")  # the root, so that a few mistakes show
     for (row, column), count in np.ndenumerate(matrix):
         if count:
             color = "white" if row == column else "black"
-            axes.text(column, row, count, ha="center", va="center", fontsize=9, color=color)
-    axes.set(xticks=range(10), yticks=range(10), xlabel="recognised as", ylabel="digit asked for")
-    axes.set_title(title, fontsize=10)
+            axes.text(column, row, count, ha="center", va="center", color=color)
+    axes.set(title=title, xticks=range(10), yticks=range(10), xlabel="recognised as", ylabel="digit asked for")
     assignment.save_figure(figure, assignment.OUTPUTS / "grade_confusion.png")
 
 

@@ -36,10 +36,11 @@ def rendered_digits(seed=0):
     """
     rng = np.random.default_rng(seed)
     glyphs = _draw_glyphs()  # (10, faces, CELL, CELL)
+    centres = _centres_of_mass(glyphs)  # (10, faces, 2)
     labels = rng.integers(0, 10, 70_000).astype(np.uint8)
     faces = rng.integers(0, glyphs.shape[1], 70_000)
-    images = np.concatenate([_distort(glyphs[labels[i:i + 5_000], faces[i:i + 5_000]], rng)
-                             for i in range(0, 70_000, 5_000)])
+    chunks = [(labels[i:i + 5_000], faces[i:i + 5_000]) for i in range(0, 70_000, 5_000)]
+    images = np.concatenate([_distort(glyphs[chunk], centres[chunk], rng) for chunk in chunks])
     return (images[:60_000], labels[:60_000]), (images[60_000:], labels[60_000:])
 
 
@@ -64,7 +65,14 @@ def _draw_glyphs():
     return sheet.reshape(10, CELL, len(faces), CELL).swapaxes(1, 2)
 
 
-def _distort(glyphs, rng):
+def _centres_of_mass(glyphs):
+    """The centre of mass, x and y, of each glyph: (..., CELL, CELL) -> (..., 2)."""
+    mass, pixels = glyphs.sum(axis=(-2, -1), dtype=np.float64), np.arange(CELL)
+    return np.stack([glyphs.sum(axis=-2, dtype=np.float64) @ pixels, glyphs.sum(axis=-1, dtype=np.float64) @ pixels],
+                    axis=-1) / mass[..., np.newaxis]
+
+
+def _distort(glyphs, centres_of_mass, rng):
     """Slants, rotates and scales glyphs (N, CELL, CELL) at random into images (N, 28, 28), both uint8."""
     n = len(glyphs)
     angle = rng.normal(0, 0.12, n)  # radians
@@ -75,12 +83,8 @@ def _distort(glyphs, rng):
     # Image to glyph coordinates: [x, y] = linear @ ([x', y'] - centre of the image) + centre of mass
     linear = np.stack([width * (cos + slant * sin), width * (slant * cos - sin), height * sin, height * cos], axis=1)
     linear = linear.reshape(n, 2, 2)
-    mass = glyphs.sum(axis=(1, 2), dtype=np.float64)
-    pixels = np.arange(CELL)
-    of_mass = np.stack([glyphs.sum(axis=1, dtype=np.float64) @ pixels, glyphs.sum(axis=2, dtype=np.float64) @ pixels],
-                       axis=1) / mass[:, np.newaxis]
     centre = 13.5 + rng.normal(0, 0.4, (n, 2))
-    shift = of_mass - np.einsum("nij,nj->ni", linear, centre)
+    shift = centres_of_mass - np.einsum("nij,nj->ni", linear, centre)
     transforms = np.concatenate([linear[:, 0], shift[:, :1], linear[:, 1], shift[:, 1:], np.zeros((n, 2))], axis=1)
     images = tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.constant(glyphs[..., np.newaxis], tf.float32), transforms=tf.constant(transforms, tf.float32),

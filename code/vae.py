@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow.keras import layers
 
 # At first z is nearly noise, so that the decoder learns what does not need it, above all the class.
-QUIET = {"class_name": "RandomNormal", "config": {"stddev": 0.03}}
+QUIET = {"class_name": "RandomNormal", "config": {"stddev": 0.04}}
 # At first the pixel layer draws one dark image, sigmoid(-2) = 0.12, since most pixels are background.
 DARK = {"kernel_initializer": "zeros", "bias_initializer": tf.keras.initializers.Constant(-2.0)}
 
@@ -28,7 +28,7 @@ class Autoencoder(tf.keras.Model):
             raise ValueError(f"input_size must be a positive square such as 784, got {input_size}")
         self.input_size = input_size
         self.latent_size = latent_size
-        self.hidden_dim = 400
+        self.hidden_dim = 384
         # Noise that follows TensorFlow's global seed: a step compiled by XLA would not heed that seed.
         self.generator = tf.random.Generator.from_seed(int(tf.random.uniform((), maxval=2**31 - 1, dtype=tf.int32)))
 
@@ -40,7 +40,6 @@ class Autoencoder(tf.keras.Model):
         # Makes the decoder callable in what `tf.saved_model.save` writes; Keras 3 does not do that by itself.
         self.decoder.__call__ = tf.function(self.decoder.call, input_signature=[
             tf.TensorSpec(self.decoder.input_shape, self.compute_dtype)])
-        self.built = True
 
     def get_config(self):
         """The constructor's arguments, from which Keras makes a copy."""
@@ -125,10 +124,10 @@ class CVAE(Autoencoder):
         x, c = x if c is None else (x, c)
         x, c = tf.cast(x, self.compute_dtype), tf.cast(c, self.compute_dtype)
         x = tf.reshape(x, (-1, self.input_size))  # (N, D)
-        h = self.encoder(tf.concat([x, c], axis=-1))  # (N, D + C) -> (N, H_d)
+        h = self.encoder(tf.concat([x, c], axis=1))  # (N, D + C) -> (N, H_d)
         mu, logvar = self.mu_layer(h), self.logvar_layer(h)  # (N, Z) each
         z = reparametrize(mu, logvar, self.generator)  # (N, Z)
-        return self.decoder(tf.concat([z, c], axis=-1)), mu, logvar  # (N, Z + C) -> (N, 1, H, W)
+        return self.decoder(tf.concat([z, c], axis=1)), mu, logvar  # (N, Z + C) -> (N, 1, H, W)
 
 
 def hidden_layers(hidden_dim):
@@ -150,8 +149,8 @@ def new_optimizer():
     """Adam; in Keras 3 as a part of Muon, which `train_vae` can tell to orthogonalise the updates of some kernels."""
     if hasattr(tf.keras.optimizers, "Muon"):
         return tf.keras.optimizers.Muon(
-            exclude_layers=[""], adam_beta_2=0.95, ns_steps=4, weight_decay=None, adam_weight_decay=None)
-    return tf.keras.optimizers.Adam(beta_2=0.95)
+            exclude_layers=[""], adam_beta_2=0.97, ns_steps=4, weight_decay=None, adam_weight_decay=None)
+    return tf.keras.optimizers.Adam(beta_2=0.97)
 
 
 def reparametrize(mu, logvar, generator=None):

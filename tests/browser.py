@@ -22,6 +22,16 @@ def open_chromium(profile):
     return webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
 
 
+def open_page(browser, page):
+    """Opens `explore.html` afresh, 1000 pixels wide, and waits until it is drawn: a busy machine takes its time."""
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    resize(browser, 1000)
+    browser.get("about:blank")
+    browser.get(page.as_uri())
+    WebDriverWait(browser, 60, poll_frequency=0.02).until(lambda _: find(browser, "#images button"))
+
+
 def resize(browser, width, height=800):
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
                             {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500})
@@ -56,8 +66,7 @@ def main():
     page = OUTPUTS / "explore.html"
     with tempfile.TemporaryDirectory() as profile:
         browser = open_chromium(profile)
-        resize(browser, 1000)
-        browser.get(page.as_uri())
+        open_page(browser, page)
         find(browser, "#digits input")[5].click()
         draw(browser, FIVE)
         for i in (5, 8):

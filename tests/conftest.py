@@ -5,15 +5,12 @@ import contextlib
 import functools
 import os
 import pathlib
-import shutil
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-CODE = ROOT / "code"
+CODE = pathlib.Path(__file__).resolve().parent.parent / "code"
 sys.path.insert(0, str(CODE))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -89,39 +86,3 @@ def keras_setting(policy=None, floatx=None, image_data_format=None):
         backend.set_floatx(kept[0])
         backend.set_image_data_format(kept[1])
         tf.keras.mixed_precision.set_global_policy(before)
-
-
-class Project:
-    """A copy of the two files that a grader takes, to run as a user does."""
-
-    def __init__(self, folder):
-        self.outputs = folder / "outputs"
-        self.code = folder / "code"
-        self.code.mkdir(parents=True)
-        for name in ("vae.py", "assignment.py"):
-            shutil.copy(CODE / name, self.code)
-        self.mnist = folder / "small.npz"
-        np.savez(self.mnist, **small_arrays())
-
-    def command(self, *arguments):
-        return [sys.executable, str(self.code / "assignment.py"), *arguments]
-
-    def environment(self, **changes):
-        env = {**os.environ, "MNIST_NPZ": str(self.mnist), **changes}
-        env.pop("TF_CPP_MIN_LOG_LEVEL", None)
-        return env
-
-    def start(self, *arguments, environment=(), **options):
-        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
-        return subprocess.Popen(self.command(*arguments), env=self.environment(**dict(environment)), **options)
-
-    def run(self, *arguments, **options):
-        """Returns (exit status, stdout, stderr)."""
-        process = self.start(*arguments, **options)
-        stdout, stderr = process.communicate(timeout=300)
-        return process.returncode, stdout, stderr
-
-
-@pytest.fixture
-def project(tmp_path):
-    return Project(tmp_path / "project")

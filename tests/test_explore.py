@@ -1,4 +1,4 @@
-"""The page to play with: in headless Chromium, against Keras, with the mouse and the keyboard."""
+"""The page to play with, in headless Chromium, against Keras, with the mouse and the keyboard; and its models' learning."""
 
 import json
 
@@ -9,7 +9,7 @@ import tensorflow as tf
 import assignment
 import explore
 import vae
-from browser import BROWSER, DRIVER, draw, find, open_chromium, resize
+from browser import BROWSER, DRIVER, draw, find, open_chromium, open_page, resize
 from conftest import arguments
 
 needs_browser = pytest.mark.skipif(not (BROWSER and DRIVER), reason="there is no chromium with its chromedriver")
@@ -24,24 +24,31 @@ def save(model, folder, record=RECORD):
 
 
 @pytest.fixture(scope="module")
-def page(rendered, tmp_path_factory):
-    """The page of both models after an epoch on rendered digits: its path, and the models."""
+def learned(rendered):
+    """A VAE and a CVAE after 120 batches of rendered digits, by their kind."""
+    data = assignment.new_data("rendered", *rendered)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assignment, "load_data", lambda: data)
+        patch.setattr(assignment, "USE_XLA", False)
+        tf.keras.utils.set_random_seed(0)
+        models = {kind: kind(784) for kind in (vae.VAE, vae.CVAE)}
+        for kind, model in models.items():
+            assignment.train_vae(model, assignment.load_mnist(128).take(120), arguments(1.2e-3, num_epochs=1), kind is vae.CVAE)
+    return models
+
+
+@pytest.fixture(scope="module")
+def page(rendered, learned, tmp_path_factory):
+    """The page of both models after 120 batches of rendered digits: its path, and the models."""
     folder = tmp_path_factory.mktemp("page")
+    images, labels = assignment.to_pixels(rendered[2][:1000]), rendered[3][:1000]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assignment, "OUTPUTS", folder)
-        patch.setattr(assignment, "USE_XLA", False)
-        data = assignment.new_data("rendered", *rendered)
-        patch.setattr(assignment, "load_data", lambda: data)
-        models = {}
-        for kind in (vae.CVAE, vae.VAE):
-            tf.keras.utils.set_random_seed(0)
-            models[kind.__name__.lower()] = model = kind(784)
-            batches = assignment.load_mnist(128).take(120)
-            assignment.train_vae(model, batches, arguments(1.2e-3, num_epochs=1), kind is vae.CVAE)
-            axes, variances = assignment.principal_axes(assignment.evaluate(model)[2])
+        for model in learned.values():
+            axes, variances = assignment.principal_axes(assignment.forward(model, images, labels)[1])
             save(model, folder, {**RECORD, "axes": axes[:2].tolist(), "spreads": np.sqrt(variances[:2]).tolist()})
         explore.main([])
-    return folder / "explore.html", models
+    return folder / "explore.html", {kind.__name__.lower(): model for kind, model in learned.items()}
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +63,9 @@ def chromium(tmp_path_factory):
 @pytest.fixture
 def browser(chromium, page):
     """The page, freshly opened, 1000 pixels wide."""
-    resize(chromium, 1000)
     for log in ("browser", "performance"):
         chromium.get_log(log)
-    chromium.get(page[0].as_uri())
+    open_page(chromium, page[0])
     return chromium
 
 
@@ -79,6 +85,24 @@ def digits(browser):
 def set_slider(browser, selector, value):
     browser.execute_script("const slider = document.querySelector(arguments[0]); slider.value = arguments[1]; "
                            "slider.dispatchEvent(new Event('input'))", selector, value)
+
+
+# ------------------------------------------------------------------------------------------- the models behind the page
+
+
+def test_120_batches_of_rendered_digits_teach_both_models(learned, rendered_mnist):
+    """Enough to beat the mean image, and to draw the digit that was asked for."""
+    x = rendered_mnist.x_test.numpy()[:, None] / np.float32(255)
+    y = rendered_mnist.y_test.numpy()
+    mean = np.clip(rendered_mnist.x_train.numpy().mean(axis=0) / 255, 1e-7, 1 - 1e-7)
+    of_mean = -np.sum(x * np.log(mean) + (1 - x) * np.log(1 - mean)) / len(x)
+    for model in learned.values():
+        reconstruction, kl, _ = assignment.evaluate(model)
+        assert reconstruction + kl < 0.8 * of_mean
+    drawn = learned[vae.CVAE].decoder(tf.concat([tf.random.normal((200, 15)), tf.repeat(tf.eye(10), 20, axis=0)], axis=-1)).numpy()
+    of_digit = np.stack([x[y == digit].mean(axis=0) for digit in range(10)])  # each digit's mean image
+    nearest = ((drawn[:, None] - of_digit[None]) ** 2).sum(axis=(2, 3, 4)).argmin(axis=1)
+    assert np.mean(nearest == np.repeat(np.arange(10), 20)) > 0.8
 
 
 # ------------------------------------------------------------------------------------------------------ the numbers
@@ -134,7 +158,7 @@ def test_it_asks_the_network_for_nothing_and_logs_no_error(browser, page):
     assert browser.get_log("browser") == []
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     asked = {event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"}
-    assert {url for url in asked if not url.startswith("data:")} <= {page[0].as_uri()}
+    assert {url for url in asked if not url.startswith("data:")} <= {"about:blank", page[0].as_uri()}
     text = page[0].read_text("utf-8")
     assert page[0].stat().st_size < 4e6 and "http://" not in text and "https://" not in text
 
@@ -286,7 +310,7 @@ def test_the_page_of_one_model_is_written_and_said(outputs, capsys):
     outputs.mkdir()
     save(vae.VAE(784), outputs)
     assert assignment.run(lambda: explore.main([])) == 0
-    assert "explore.html, 1.8 MB, shows the VAE" in capsys.readouterr().out
+    assert "explore.html, 1.7 MB, shows the VAE" in capsys.readouterr().out
     assert '{"vae": ' in (outputs / "explore.html").read_text("utf-8")
 
 
