@@ -267,6 +267,16 @@ def test_the_optimizer_of_a_new_model_is_adam_without_weight_decay(muon, rng, mo
         np.testing.assert_allclose(layer.kernel.numpy(), expected, atol=1e-5)
 
 
+@pytest.mark.skipif(not hasattr(tf.keras.optimizers, "Muon"), reason="Keras 2 has no Muon")
+def test_an_orthogonalised_kernel_does_not_decay():
+    optimizer, layer = vae.new_optimizer(), tf.keras.layers.Dense(3)
+    layer.build((None, 4))
+    optimizer.exclude_layers = []
+    before = layer.kernel.numpy()
+    optimizer.apply_gradients([(tf.zeros((4, 3)), layer.kernel)])
+    np.testing.assert_array_equal(layer.kernel.numpy(), before)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("trained", [False, True])
 def test_copies_and_files_give_back_the_model(kind, trained, tmp_path, rng, recwarn):
