@@ -5,6 +5,7 @@ import functools
 import hashlib
 import inspect
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -406,9 +407,11 @@ def test_evaluate_is_the_loss_on_the_test_images(kind, monkeypatch):
 def test_a_terminal_shows_a_bar_with_the_loss(small_mnist, monkeypatch, capsys):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     model = vae.VAE(784)
-    train(model, assignment.load_mnist(20))
+    total = train(model, assignment.load_mnist(20))
     shown = capsys.readouterr().out
-    assert "10/30" in shown and "30/30" in shown and "loss: " in shown
+    assert "10/30" in shown and "30/30" in shown
+    last = float(re.findall(r"loss: ([\d.]+)", shown)[-1])
+    assert last == pytest.approx(total / 30, abs=1e-3)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
     train(model, assignment.load_mnist(20))
     assert capsys.readouterr().out == ""
