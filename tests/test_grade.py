@@ -151,7 +151,8 @@ def test_a_whole_grading_of_small_data(small_mnist, outputs, tmp_path, monkeypat
     assert figures["data"] == "small.npz" and figures["num_epochs"] == 1 and figures["seed"] == 3
     for name in ("VAE", "CVAE"):
         assert f"{name} Train Epoch: 0  Loss: {figures[name]['losses'][0]:.6f}" in printed
-        assert 300 < figures[name]["test_loss"] < 2000 and 0 < figures[name]["minutes"] < 5
+        assert all(300 < loss < 2000 for loss in (figures[name]["test_loss"], *figures[name]["losses"]))
+        assert 0 < figures[name]["minutes"] < 5
     rows = {line[:42].strip(): line[42:].split() for line in printed.splitlines() if line.endswith(("yes", "NO"))}
     assert {name: row[-1] for name, row in rows.items()} == {
         "VAE: loss of the last epoch": "NO", "VAE: minutes of training": "yes", "VAE: loss on the test images": "NO",
@@ -159,7 +160,7 @@ def test_a_whole_grading_of_small_data(small_mnist, outputs, tmp_path, monkeypat
         "classifier: % of real test images right": "NO", "CVAE: % of samples recognised": "NO"}
     assert rows["VAE: loss of the last epoch"][:3] == ["<", "120", f"{figures['VAE']['losses'][0]:.2f}"]
     matrix = np.array(figures["confusion"])
-    assert matrix.sum(axis=1).tolist() == [100] * 10
+    assert matrix.shape == (10, 10) and matrix.sum(axis=1).tolist() == [100] * 10
     assert figures["recognised"] == pytest.approx(np.trace(matrix) / 10)
     assert figures["worst"] == pytest.approx(np.diag(matrix).min())
     assert list(figures["distances"]) == [
