@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow.keras import layers
 
 # At first z is nearly noise, so that the decoder learns what does not need it, above all the class.
-QUIET = {"class_name": "RandomNormal", "config": {"stddev": 0.04}}
+QUIET = {"class_name": "RandomNormal", "config": {"stddev": 0.02}}
 # At first the pixel layer draws one dark image, sigmoid(-2) = 0.12, since most pixels are background.
 DARK = {"kernel_initializer": "zeros", "bias_initializer": tf.keras.initializers.Constant(-2.0)}
 

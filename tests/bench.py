@@ -77,7 +77,8 @@ def eager_epoch(model, optimizer, batches):
     """The loop as it is usually written: a GradientTape a batch, nothing compiled."""
     for images, labels in batches:
         with tf.GradientTape() as tape:
-            x_hat, mu, logvar = assignment.forward(model, images, labels)
+            condition = [assignment.one_hot(labels, 10)] if isinstance(model, CVAE) else []
+            x_hat, mu, logvar = model(images, *condition)
             loss = loss_function(x_hat, images, mu, logvar)
         variables = model.trainable_variables
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))

@@ -94,7 +94,8 @@ CHANGES = {
     "images start grey": lambda: mock.patch.dict(vae.DARK, bias_initializer="zeros"),
     "beta_2 = 0.999": lambda: beta_2(0.999),
 }
-ABLATION = [(vae.VAE, "Adam for every kernel"), *((vae.CVAE, name) for name in CHANGES)]
+ABLATION = [*((vae.VAE, name) for name in ("Adam for every kernel", "mu and logvar start as usual")),
+            *((vae.CVAE, name) for name in CHANGES)]
 
 
 def main():

@@ -25,7 +25,7 @@ def save(model, folder, record=RECORD):
 
 @pytest.fixture(scope="module")
 def learned(rendered):
-    """A VAE and a CVAE after 120 batches of rendered digits, by their kind."""
+    """A VAE and a CVAE after 240 batches of rendered digits, by their kind."""
     data = assignment.new_data("rendered", *rendered)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assignment, "load_data", lambda: data)
@@ -33,13 +33,13 @@ def learned(rendered):
         tf.keras.utils.set_random_seed(0)
         models = {kind: kind(784) for kind in (vae.VAE, vae.CVAE)}
         for kind, model in models.items():
-            assignment.train_vae(model, assignment.load_mnist(128).take(120), arguments(1.2e-3, num_epochs=1), kind is vae.CVAE)
+            assignment.train_vae(model, assignment.load_mnist(128).take(240), arguments(1.2e-3, num_epochs=1), kind is vae.CVAE)
     return models
 
 
 @pytest.fixture(scope="module")
 def page(rendered, learned, tmp_path_factory):
-    """The page of both models after 120 batches of rendered digits: its path, and the models."""
+    """The page of both models after 240 batches of rendered digits: its path, and the models."""
     folder = tmp_path_factory.mktemp("page")
     images, labels = assignment.to_pixels(rendered[2][:1000]), rendered[3][:1000]
     with pytest.MonkeyPatch.context() as patch:
@@ -90,7 +90,7 @@ def set_slider(browser, selector, value):
 # ------------------------------------------------------------------------------------------- the models behind the page
 
 
-def test_120_batches_of_rendered_digits_teach_both_models(learned, rendered_mnist):
+def test_240_batches_of_rendered_digits_teach_both_models(learned, rendered_mnist):
     """Enough to beat the mean image, and to draw the digit that was asked for."""
     x = rendered_mnist.x_test.numpy()[:, None] / np.float32(255)
     y = rendered_mnist.y_test.numpy()

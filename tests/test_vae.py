@@ -177,7 +177,7 @@ def test_the_posterior_starts_quiet(kind):
     model = kind(784)
     for layer in (model.mu_layer, model.logvar_layer):
         kernel, bias = layer.get_weights()
-        assert kernel.std() == pytest.approx(0.04, rel=0.05) and abs(kernel.mean()) < 0.002 and not bias.any()
+        assert kernel.std() == pytest.approx(0.02, rel=0.05) and abs(kernel.mean()) < 0.002 and not bias.any()
 
 
 def test_class_rows_start_as_loud_as_an_image_is_wide():
