@@ -87,10 +87,7 @@ def read_npz(path):
 
 
 def one_hot(labels, class_size):
-    """One-hot classes, float32 (N, class_size), of labels (N,) or (N, 1), tensor or array.
-
-    ValueError if a label is not in 0 to class_size - 1; not in a graph, where values are not known yet.
-    """
+    """One-hot float32 (N, class_size) of labels (N,) or (N, 1). ValueError if one is no class, except in a graph."""
     labels = tf.reshape(tf.cast(labels, tf.int32), (-1,))
     if tf.executing_eagerly() and len(labels):
         check_range("labels", labels, 0, class_size - 1)
@@ -137,7 +134,6 @@ def train_vae(model, train_loader, args, is_cvae=False):
     `train_loader` gives batches of images (B, 1, H, W) in [0, 1] and labels (B,). ValueError if the first is not like
     that, or if there is none. `args` has `learning_rate` and perhaps `num_epochs` (else 10), of which
     `learning_rate_schedule` makes the rate of each step; they are read anew in every call.
-
     Returns the sum of the batches' losses, a float: `total / len(train_loader)` is the average loss per image.
     """
     if is_cvae != isinstance(model, CVAE):
@@ -214,12 +210,18 @@ def forward(model, images, labels):
     return model(images, one_hot(labels, model.num_classes)) if isinstance(model, CVAE) else model(images)
 
 
+compiled_forward = tf.function(forward)
+
+
 def evaluate(model):
     """Reconstruction loss and KL on the test images, nats per image, whose sum is the loss; and their mu (N, Z)."""
-    data = load_data()
-    images = to_pixels(data.x_test)
-    x_hat, mu, logvar = forward(model, images, data.y_test)
-    return float(bce_function(x_hat, images)) / len(mu), float(kl_divergence(mu, logvar)) / len(mu), mu.numpy()
+    data, sums, means = load_data(), np.zeros(2), []
+    for i in range(0, len(data.x_test), 1000):  # all at once would take 200 MB more
+        images = to_pixels(data.x_test[i:i + 1000])
+        x_hat, mu, logvar = compiled_forward(model, images, data.y_test[i:i + 1000])
+        sums += bce_function(x_hat, images), kl_divergence(mu, logvar)
+        means.append(mu)
+    return *(sums / len(data.x_test)), np.concatenate(means)
 
 
 # --------------------------------------------------------------------------------------------------------- weights
@@ -406,7 +408,6 @@ def main(args):
 
 def train(model, args):
     """Trains for `args.num_epochs`, with the test loss after each, and draws the pictures that need the data.
-
     Puts on record, beside the weights, the data, the seed, the losses of each epoch and two principal axes of z.
     """
     train_loader, history = load_mnist(args.batch_size), []
