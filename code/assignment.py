@@ -147,7 +147,7 @@ def train_vae(model, train_loader, args, is_cvae=False):
         if batches == 0:
             check_range("pixels", images, 0, 1)
             if is_cvae:
-                one_hot(labels, model.num_classes)  # checks them: in a graph it cannot
+                check_range("labels", labels, 0, model.num_classes - 1)
             steps = getattr(args, "num_epochs", 10) * (length or 60_000 // len(images))
             rate = learning_rate_schedule(args.learning_rate, len(images), steps)
             step = prepare_step(model, len(images))
@@ -216,7 +216,7 @@ compiled_forward = tf.function(forward)
 def evaluate(model):
     """Reconstruction loss and KL on the test images, nats per image, whose sum is the loss; and their mu (N, Z)."""
     data, sums, means = load_data(), np.zeros(2), []
-    for i in range(0, len(data.x_test), 1000):  # all at once would take 200 MB more
+    for i in range(0, len(data.x_test), 1000):  # all at once would take more memory
         images = to_pixels(data.x_test[i:i + 1000])
         x_hat, mu, logvar = compiled_forward(model, images, data.y_test[i:i + 1000])
         sums += bce_function(x_hat, images), kl_divergence(mu, logvar)
@@ -291,8 +291,8 @@ def show_vae_images(model, latent_size):
 def show_vae_interpolation(model, latent_size):
     """Draws `outputs/show_vae_interpolation.png`: 12 x 12 images between four samples from the prior, the corners."""
     corners = tf.random.normal((4, latent_size)).numpy()
-    ends = np.linspace((1, 0), (0, 1), 12)  # how much of either end is in an image, along a side of the square
-    z = np.kron(ends, ends) @ corners
+    ends = np.linspace((1, 0), (0, 1), 12)  # along a side of the square, the weights of its two ends
+    z = np.kron(ends, ends) @ corners  # (144, 4) weights of the corners
     draw_grid("show_vae_interpolation.png", model.decoder(z), 12, title(model, "between four samples"))
 
 
