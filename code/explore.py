@@ -28,7 +28,11 @@ def quantise(kernel, bias):
     A weight is its int8 times the scale of its row.
     """
     scales = np.maximum(np.abs(kernel).max(axis=1), 1e-12).astype("<f4") / np.float32(127)
-    return scales.tobytes() + bias.astype("<f4").tobytes() + np.round(kernel / scales[:, np.newaxis]).astype("i1").tobytes()
+    return (
+        scales.tobytes()
+        + bias.astype("<f4").tobytes()
+        + np.round(kernel / scales[:, np.newaxis]).astype("i1").tobytes()
+    )
 
 
 def describe(model):
@@ -37,16 +41,25 @@ def describe(model):
     ValueError if there is no record of the run behind its weights.
     """
     run = assignment.saved_run(model)
-    if not {"data", "history", "axes", "spreads"} <= run.keys():
+    if not {"data", "history", "variances", "axes", "deviations"} <= run.keys():
         raise ValueError(f"there is no record of a run beside the weights of the {type(model).__name__}: train again")
-    weights = [*model.encoder.get_weights(), *model.mu_layer.get_weights(), *model.logvar_layer.get_weights(),
-               *model.decoder.get_weights()]
+    weights = [
+        *model.encoder.get_weights(),
+        *model.mu_layer.get_weights(),
+        *model.logvar_layer.get_weights(),
+        *model.decoder.get_weights(),
+    ]
     kernels, biases = weights[::2], weights[1::2]
-    return {"latent_size": model.latent_size, "num_classes": getattr(model, "num_classes", 0),
-            "layers": [kernel.shape for kernel in kernels],
-            "weights": base64.b64encode(b"".join(map(quantise, kernels, biases))).decode(),
-            "axes": run["axes"], "spreads": run["spreads"],
-            "run": {"data": run["data"], "epochs": len(run["history"]), "test_loss": sum(run["history"][-1][1:])}}
+    return {
+        "latent_size": model.latent_size,
+        "num_classes": getattr(model, "num_classes", 0),
+        "layers": [kernel.shape for kernel in kernels],
+        "weights": base64.b64encode(b"".join(map(quantise, kernels, biases))).decode(),
+        "variances": run["variances"],
+        "axes": run["axes"],
+        "deviations": run["deviations"],
+        "run": {"data": run["data"], "epochs": len(run["history"]), "test_loss": sum(run["history"][-1][1:])},
+    }
 
 
 def main(argv=None):
@@ -55,7 +68,7 @@ def main(argv=None):
     parser.add_argument("--latent_size", type=int, default=15, help="Z that they were trained with (default: 15)")
     latent_size = parser.parse_args(argv).latent_size
     models = [kind(784, latent_size=latent_size) for kind in (CVAE, VAE)]
-    saved = [model for model in models if assignment.output(model, ".weights.h5").exists()] or models[:1]
+    saved = [model for model in models if assignment.output_path(model, ".weights.h5").exists()] or models[:1]
     described = {type(model).__name__.lower(): describe(assignment.load_weights(model)) for model in saved}
     data = json.dumps(described).replace("<", "\\u003c")  # JSON's other spelling, which cannot end the script
     page = TEMPLATE.read_text("utf-8").replace(">MODELS<", f">{data}<")

@@ -46,12 +46,15 @@ def parse_arguments(argv=None):
     parser = argparse.ArgumentParser(description="Check the models as the course does; exit 0 only if all pass.")
     parser.add_argument("--weights", action="store_true", help="grade the saved weights instead of training")
     parser.add_argument("--json", metavar="FILE", help="write the figures to FILE as well")
-    parser.add_argument("--num_epochs", default="5", help="passes over the data, as the handout's bar has them (default: 5)")
+    parser.add_argument(
+        "--num_epochs", default="5", help="passes over the data, as the handout's bar has them (default: 5)"
+    )
     parser.add_argument("--batch_size", default="1024", help="images in a step (default: 1024)")
     parser.add_argument("--seed", default="0", help="of training and samples (default: 0)")
     options = parser.parse_args(argv)
     options.training = assignment.parseArguments(
-        ["--num_epochs", options.num_epochs, "--batch_size", options.batch_size, "--seed", options.seed])
+        ["--num_epochs", options.num_epochs, "--batch_size", options.batch_size, "--seed", options.seed]
+    )
     return options
 
 
@@ -63,12 +66,21 @@ def load_classifier():
     """
     tf.keras.utils.set_random_seed(0)  # one judge for every run
     last = {"data_format": "channels_last"}  # whatever Keras is told to assume
-    classifier = tf.keras.Sequential([
-        layers.Input((1, 28, 28)), layers.Reshape((28, 28, 1)),
-        layers.Conv2D(32, 3, activation="relu", **last), layers.MaxPooling2D(**last),
-        layers.Conv2D(64, 3, activation="relu", **last), layers.MaxPooling2D(**last),
-        layers.Flatten(**last), layers.Dropout(0.5), layers.Dense(128, activation="relu"), layers.Dropout(0.5),
-        layers.Dense(10)])
+    classifier = tf.keras.Sequential(
+        [
+            layers.Input((1, 28, 28)),
+            layers.Reshape((28, 28, 1)),
+            layers.Conv2D(32, 3, activation="relu", **last),
+            layers.MaxPooling2D(**last),
+            layers.Conv2D(64, 3, activation="relu", **last),
+            layers.MaxPooling2D(**last),
+            layers.Flatten(**last),
+            layers.Dropout(0.5),
+            layers.Dense(128, activation="relu"),
+            layers.Dropout(0.5),
+            layers.Dense(10),
+        ]
+    )
     data = assignment.load_data()
     path = assignment.OUTPUTS / f"classifier-{zlib.crc32(data.x_train.numpy()):08x}.weights.h5"
     if path.exists():
@@ -79,8 +91,11 @@ def load_classifier():
             print(f"{path} cannot be read: training the classifier anew")
     epochs, batch_size = 5, 128
     steps = epochs * -(-len(data.x_train) // batch_size)
-    classifier.compile(tf.keras.optimizers.Adam(tf.keras.optimizers.schedules.CosineDecay(2e-3, steps)),
-                       tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    classifier.compile(
+        tf.keras.optimizers.Adam(tf.keras.optimizers.schedules.CosineDecay(2e-3, steps)),
+        tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
     print("Training the classifier")
     classifier.fit(assignment.to_pixels(data.x_train), data.y_train, batch_size=batch_size, epochs=epochs, verbose=2)
     with assignment.replacing(path) as partial:
@@ -185,18 +200,26 @@ def grade(options):
     asked, images = samples[-1]  # the CVAE's
     matrix = confusion_matrix(asked, recognise(classifier, images))
     recognised, worst, worst_digit = recognition(matrix)
-    checks.append(Check("classifier: % of real test images right", f">= {CLASSIFIER_BAR}", accuracy,
-                        accuracy >= CLASSIFIER_BAR))
-    checks.append(Check("CVAE: % of samples recognised", f"> {RECOGNISED_BAR}", recognised,
-                        recognised > RECOGNISED_BAR))
+    checks.append(
+        Check("classifier: % of real test images right", f">= {CLASSIFIER_BAR}", accuracy, accuracy >= CLASSIFIER_BAR)
+    )
+    checks.append(
+        Check("CVAE: % of samples recognised", f"> {RECOGNISED_BAR}", recognised, recognised > RECOGNISED_BAR)
+    )
     train_features = features(classifier, assignment.to_pixels(data.x_train))
     sets = {"real test images": x_test}
     for model, (_, images) in zip(models, samples):
         name = type(model).__name__
         sets |= {f"{name}: reconstructions of the test images": reconstruct(model), f"{name}: samples": images}
     distances = {name: frechet_distance(train_features, features(classifier, images)) for name, images in sets.items()}
-    figures.update(classifier_accuracy=accuracy, recognised=recognised, worst=worst, worst_digit=worst_digit,
-                   confusion=matrix.tolist(), distances=distances)
+    figures.update(
+        classifier_accuracy=accuracy,
+        recognised=recognised,
+        worst=worst,
+        worst_digit=worst_digit,
+        confusion=matrix.tolist(),
+        distances=distances,
+    )
     print_table(checks)
     print(f"Worst digit: {worst_digit}, {worst:.1f} % recognised\n\nFrechet distance to the training images, no check:")
     for name, distance in distances.items():

@@ -16,9 +16,26 @@ from matplotlib.patches import PathPatch
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
-FONTS = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-BoldOblique", "DejaVuSans-Oblique", "DejaVuSansMono",
-         "DejaVuSansMono-Bold", "DejaVuSansMono-Oblique", "DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic",
-         "STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta", "cmr10", "cmb10", "cmss10", "cmtt10")
+FONTS = (
+    "DejaVuSans",
+    "DejaVuSans-Bold",
+    "DejaVuSans-BoldOblique",
+    "DejaVuSans-Oblique",
+    "DejaVuSansMono",
+    "DejaVuSansMono-Bold",
+    "DejaVuSansMono-Oblique",
+    "DejaVuSerif",
+    "DejaVuSerif-Bold",
+    "DejaVuSerif-Italic",
+    "STIXGeneral",
+    "STIXGeneralBol",
+    "STIXGeneralItalic",
+    "STIXGeneralBolIta",
+    "cmr10",
+    "cmb10",
+    "cmss10",
+    "cmtt10",
+)
 STROKES = (0.0, 2.0, 4.0)  # extra width of the outline, in pixels of a glyph
 CELL = 56  # a glyph is drawn at twice the size of an image, in a cell of CELL x CELL pixels,
 HEIGHT = 40  # of which it is HEIGHT high: MNIST's digits are 20 of 28
@@ -39,7 +56,7 @@ def rendered_digits(seed=0):
     centres = _centres_of_mass(glyphs)  # (10, faces, 2)
     labels = rng.integers(0, 10, 70_000).astype(np.uint8)
     faces = rng.integers(0, glyphs.shape[1], 70_000)
-    chunks = [(labels[i:i + 5_000], faces[i:i + 5_000]) for i in range(0, 70_000, 5_000)]
+    chunks = [(labels[i : i + 5_000], faces[i : i + 5_000]) for i in range(0, 70_000, 5_000)]
     images = np.concatenate([_distort(glyphs[chunk], centres[chunk], rng) for chunk in chunks])
     return (images[:60_000], labels[:60_000]), (images[60_000:], labels[60_000:])
 
@@ -54,11 +71,17 @@ def _draw_glyphs():
         for digit in range(10):
             path = TextPath((0, 0), str(digit), size=100, prop=font)
             box = path.get_extents()
-            to_cell = (Affine2D().translate(-(box.x0 + box.x1) / 2, -(box.y0 + box.y1) / 2)
-                       .scale((HEIGHT - stroke) / box.height)
-                       .translate((column + 0.5) * CELL, (9.5 - digit) * CELL))
-            figure.add_artist(PathPatch(to_cell.transform_path(path), transform=None, facecolor="white",
-                                        edgecolor="white", linewidth=stroke))
+            to_cell = (
+                Affine2D()
+                .translate(-(box.x0 + box.x1) / 2, -(box.y0 + box.y1) / 2)
+                .scale((HEIGHT - stroke) / box.height)
+                .translate((column + 0.5) * CELL, (9.5 - digit) * CELL)
+            )
+            figure.add_artist(
+                PathPatch(
+                    to_cell.transform_path(path), transform=None, facecolor="white", edgecolor="white", linewidth=stroke
+                )
+            )
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     sheet = np.asarray(canvas.buffer_rgba())[..., 0]
@@ -68,8 +91,12 @@ def _draw_glyphs():
 def _centres_of_mass(glyphs):
     """The centre of mass, x and y, of each glyph: (..., CELL, CELL) -> (..., 2)."""
     mass, pixels = glyphs.sum(axis=(-2, -1), dtype=np.float64), np.arange(CELL)
-    return np.stack([glyphs.sum(axis=-2, dtype=np.float64) @ pixels, glyphs.sum(axis=-1, dtype=np.float64) @ pixels],
-                    axis=-1) / mass[..., np.newaxis]
+    return (
+        np.stack(
+            [glyphs.sum(axis=-2, dtype=np.float64) @ pixels, glyphs.sum(axis=-1, dtype=np.float64) @ pixels], axis=-1
+        )
+        / mass[..., np.newaxis]
+    )
 
 
 def _distort(glyphs, centres_of_mass, rng):
@@ -87,6 +114,11 @@ def _distort(glyphs, centres_of_mass, rng):
     shift = centres_of_mass - np.einsum("nij,nj->ni", linear, centre)
     transforms = np.concatenate([linear[:, 0], shift[:, :1], linear[:, 1], shift[:, 1:], np.zeros((n, 2))], axis=1)
     images = tf.raw_ops.ImageProjectiveTransformV3(
-        images=tf.constant(glyphs[..., np.newaxis], tf.float32), transforms=tf.constant(transforms, tf.float32),
-        output_shape=(28, 28), fill_value=0.0, interpolation="BILINEAR", fill_mode="CONSTANT")
+        images=tf.constant(glyphs[..., np.newaxis], tf.float32),
+        transforms=tf.constant(transforms, tf.float32),
+        output_shape=(28, 28),
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+    )
     return tf.cast(tf.round(images[..., 0]), tf.uint8).numpy()

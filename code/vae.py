@@ -12,85 +12,64 @@ os.environ["KERAS_BACKEND"] = "tensorflow"  # this is TensorFlow code, whatever 
 import tensorflow as tf
 from tensorflow.keras import layers
 
-# At first z is nearly noise, so that the decoder learns what does not need it, above all the class.
-QUIET = {"class_name": "RandomNormal", "config": {"stddev": 0.02}}
-# At first the pixel layer draws one dark image, sigmoid(-2) = 0.12, since most pixels are background.
-DARK = {"kernel_initializer": "zeros", "bias_initializer": tf.keras.initializers.Constant(-2.0)}
+MUON_BATCH_SIZE = 512  # from this batch size on `assignment.train_vae` uses Muon's update, see `MuonAdam`
+PIXEL_BIAS = -2.0  # initial bias of the decoder's output: sigmoid(-2) = 0.12 is near MNIST's mean pixel, 0.13
 
 
 class Autoencoder(tf.keras.Model):
-    """What both models have besides their layers: sizes, noise, an optimizer, and what Keras needs to save a model."""
+    """What both models have besides their layers: their sizes, and what Keras needs to copy a model."""
 
     def __init__(self, input_size, latent_size):
         super().__init__()
-        self.side = math.isqrt(max(input_size, 0))  # H and W
-        if input_size < 1 or self.side**2 != input_size:
+        self.image_size = math.isqrt(max(input_size, 0))  # H and W
+        if input_size < 1 or self.image_size**2 != input_size:
             raise ValueError(f"input_size must be a positive square such as 784, got {input_size}")
         self.input_size = input_size
         self.latent_size = latent_size
         self.hidden_dim = 384  # a multiple of 64: matrix products of 400 take a seventh longer
-        # Noise that follows TensorFlow's global seed: a step compiled by XLA would not heed that seed.
-        self.generator = tf.random.Generator.from_seed(int(tf.random.uniform((), maxval=2**31 - 1, dtype=tf.int32)))
-
-    def build(self, input_shape):
-        """Called by Keras as each constructor ends, when it calls the model on symbolic inputs."""
-        for layer in (self.mu_layer, self.logvar_layer):
-            layer(self.encoder.outputs[0])  # creates the weights
-        self.optimizer = new_optimizer()
-        # Makes the decoder callable in what `tf.saved_model.save` writes; Keras 3 does not do that by itself.
-        self.decoder.__call__ = tf.function(self.decoder.call, input_signature=[
-            tf.TensorSpec(self.decoder.input_shape, self.compute_dtype)])
 
     def get_config(self):
         """The constructor's arguments, from which Keras makes a copy."""
         names = ("input_size", "num_classes", "latent_size")
         return {name: getattr(self, name) for name in names if hasattr(self, name)}
 
-    def __dir__(self):
-        """Without the optimizer: Keras saves what it finds here, and the state is twice as large as the weights."""
-        return [name for name in super().__dir__() if name != "optimizer"]
-
 
 @tf.keras.utils.register_keras_serializable("hw6")
 class VAE(Autoencoder):
-    """Fully-connected variational autoencoder (handout, step 1). ValueError if `input_size` is no positive square.
+    """Fully-connected variational autoencoder (handout, step 1). ValueError if `input_size` is not a positive square.
 
     Attributes `input_size` (D), `latent_size` (Z), `hidden_dim` (H_d), the width of every hidden layer, and
         encoder: (N, 1, H, W) -> (N, H_d).
         mu_layer, logvar_layer: (N, H_d) -> (N, Z), mean and log-variance of the posterior q(z|x).
-        decoder: (N, Z) -> (N, 1, H, W), pixels in (0, 1).
+        decoder: (N, Z) -> (N, 1, H, W), pixels in (0, 1), float32.
         optimizer: the one that `assignment.train_vae` uses. Copies and loaded models start with a new one.
     """
 
     def __init__(self, input_size, latent_size=15):
         super().__init__(input_size, latent_size)
-        self.encoder = tf.keras.Sequential([
-            layers.Input((1, self.side, self.side)),
-            layers.Flatten(),  # (N, D)
-            *hidden_layers(self.hidden_dim),  # (N, H_d)
-        ], name="encoder")
-        self.mu_layer = layers.Dense(latent_size, kernel_initializer=QUIET, name="mu")
-        self.logvar_layer = layers.Dense(latent_size, kernel_initializer=QUIET, name="logvar")
-        self.decoder = tf.keras.Sequential([
-            layers.Input((latent_size,)),
-            *hidden_layers(self.hidden_dim),  # (N, H_d)
-            layers.Dense(input_size, activation="sigmoid", **DARK, name="pixels"),  # (N, D)
-            layers.Reshape((1, self.side, self.side)),
-        ], name="decoder")
-        self(tf.keras.Input((1, self.side, self.side)))
+        image = layers.Input((1, self.image_size, self.image_size))
+        # (N, 1, H, W) -> (N, D) -> (N, H_d)
+        self.encoder = network("encoder", image, layers.Flatten(), *hidden_layers(self.hidden_dim))
+        self.mu_layer, self.logvar_layer = posterior_layers(latent_size)  # (N, H_d) -> (N, Z) each
+        # (N, Z) -> (N, H_d) -> (N, 1, H, W)
+        z = layers.Input((latent_size,))
+        self.decoder = network("decoder", z, *hidden_layers(self.hidden_dim), *pixel_layers(self.image_size))
+        self(tf.keras.Input((1, self.image_size, self.image_size)))  # creates all weights
+        muon_kernels = kernels(self.encoder, "hidden_2", "hidden_3") + kernels(self.decoder, "hidden_2", "hidden_3")
+        self.optimizer = MuonAdam(self.trainable_variables, muon_kernels)
 
     def call(self, x):
         """Images x (N, 1, H, W) in [0, 1] to x_hat (N, 1, H, W), mu and logvar (N, Z) (handout, "VAE Forward Pass")."""
         x = tf.cast(x, self.compute_dtype)
         h = self.encoder(x)  # (N, H_d)
         mu, logvar = self.mu_layer(h), self.logvar_layer(h)  # (N, Z) each
-        z = reparametrize(mu, logvar, self.generator)  # (N, Z)
+        z = reparametrize(mu, logvar)  # (N, Z)
         return self.decoder(z), mu, logvar
 
 
 @tf.keras.utils.register_keras_serializable("hw6")
 class CVAE(Autoencoder):
-    """Conditional VAE: the class goes into encoder and decoder (handout, step 2; q(z|x,c) and p(x|z,c)).
+    """Conditional VAE: encoder and decoder are given the class too (handout, step 2; q(z|x,c) and p(x|z,c)).
 
     Attributes as `VAE`'s, and `num_classes` (C), except that two take concatenations:
         encoder: flattened image and c, (N, D + C) -> (N, H_d).
@@ -100,34 +79,35 @@ class CVAE(Autoencoder):
     def __init__(self, input_size, num_classes=10, latent_size=15):
         super().__init__(input_size, latent_size)
         self.num_classes = num_classes
-        self.encoder = tf.keras.Sequential([
-            layers.Input((input_size + num_classes,)),
-            *hidden_layers(self.hidden_dim),  # (N, H_d)
-        ], name="encoder")
-        self.mu_layer = layers.Dense(latent_size, kernel_initializer=QUIET, name="mu")
-        self.logvar_layer = layers.Dense(latent_size, kernel_initializer=QUIET, name="logvar")
-        self.decoder = tf.keras.Sequential([
-            layers.Input((latent_size + num_classes,)),
-            *hidden_layers(self.hidden_dim),  # (N, H_d)
-            layers.Dense(input_size, activation="sigmoid", **DARK, name="pixels"),  # (N, D)
-            layers.Reshape((1, self.side, self.side)),
-        ], name="decoder")
-        self([tf.keras.Input((1, self.side, self.side)), tf.keras.Input((num_classes,))])
-        scale_class_rows(self.encoder, num_classes, self.side)
-        scale_class_rows(self.decoder, num_classes, self.side)
+        # (N, D + C) -> (N, H_d)
+        x_and_c = layers.Input((input_size + num_classes,))
+        self.encoder = network("encoder", x_and_c, *hidden_layers(self.hidden_dim))
+        self.mu_layer, self.logvar_layer = posterior_layers(latent_size)  # (N, H_d) -> (N, Z) each
+        # (N, Z + C) -> (N, H_d) -> (N, 1, H, W)
+        z_and_c = layers.Input((latent_size + num_classes,))
+        self.decoder = network("decoder", z_and_c, *hidden_layers(self.hidden_dim), *pixel_layers(self.image_size))
+        self([tf.keras.Input((1, self.image_size, self.image_size)), tf.keras.Input((num_classes,))])  # creates weights
+        scale_class_weights(self.encoder, num_classes, self.image_size)
+        scale_class_weights(self.decoder, num_classes, self.image_size)
+        self.optimizer = MuonAdam(self.trainable_variables, kernels(self.decoder, "hidden_2", "hidden_3", "pixels"))
 
     def call(self, x, c=None):
         """As `VAE.call`, given one-hot classes c (N, C) of any numeric type (handout, "Define CVAE with class input").
 
-        x may be the pair of both instead: so do Keras' own functions pass two inputs.
+        x may be the pair (x, c) instead: Keras passes two inputs this way.
         """
         x, c = x if c is None else (x, c)
         x, c = tf.cast(x, self.compute_dtype), tf.cast(c, self.compute_dtype)
         x = tf.reshape(x, (-1, self.input_size))  # (N, D)
         h = self.encoder(tf.concat([x, c], axis=1))  # (N, D + C) -> (N, H_d)
         mu, logvar = self.mu_layer(h), self.logvar_layer(h)  # (N, Z) each
-        z = reparametrize(mu, logvar, self.generator)  # (N, Z)
+        z = reparametrize(mu, logvar)  # (N, Z)
         return self.decoder(tf.concat([z, c], axis=1)), mu, logvar  # (N, Z + C) -> (N, 1, H, W)
+
+
+def network(name, *stack):
+    """Layers in a row, the first of which is the input."""
+    return tf.keras.Sequential(stack, name=name)
 
 
 def hidden_layers(hidden_dim):
@@ -135,54 +115,128 @@ def hidden_layers(hidden_dim):
     return [layers.Dense(hidden_dim, "relu", kernel_initializer="he_normal", name=f"hidden_{i}") for i in (1, 2, 3)]
 
 
-def scale_class_rows(network, num_classes, scale):
-    """Multiplies by `scale` the last rows of the network's first kernel, which read the one-hot.
+def posterior_layers(latent_size):
+    """The linear layers of mu and logvar, (N, H_d) -> (N, Z), with small initial weights.
 
-    A one-hot is one input of size 1 beside hundreds of pixels or 15 latents. Unscaled, z learns the class before the
-    network hears it. That costs log 10 = 2.3 nats of KL, and samples are misread.
+    q(z|x) starts near the prior N(0, I) and the KL near 0. It is the VAE that needs this: see `outputs/README.md`.
     """
-    kernel = network.get_layer("hidden_1").kernel
-    kernel.assign(tf.concat([kernel[:-num_classes], scale * kernel[-num_classes:]], axis=0))
+    small = {"class_name": "RandomNormal", "config": {"stddev": 0.02}}
+    return [layers.Dense(latent_size, kernel_initializer=small, name=name) for name in ("mu", "logvar")]
 
 
-def new_optimizer():
-    """Adam; in Keras 3 as a part of Muon, which `train_vae` can tell to orthogonalise the updates of some kernels."""
-    if hasattr(tf.keras.optimizers, "Muon"):
-        return tf.keras.optimizers.Muon(
-            exclude_layers=[""], adam_beta_2=0.97, ns_steps=4, weight_decay=None, adam_weight_decay=None)
-    return tf.keras.optimizers.Adam(beta_2=0.97)
+def pixel_layers(image_size):
+    """The decoder's output, (N, H_d) -> (N, 1, H, W) in (0, 1), in float32: in float16 a sigmoid reaches 1 exactly."""
+    start = {"kernel_initializer": "zeros", "bias_initializer": tf.keras.initializers.Constant(PIXEL_BIAS)}
+    pixels = layers.Dense(image_size**2, "sigmoid", dtype="float32", name="pixels", **start)
+    return pixels, layers.Reshape((1, image_size, image_size), dtype="float32")
 
 
-def reparametrize(mu, logvar, generator=None):
+def kernels(network, *names):
+    """The kernels of the layers of a network that have these names."""
+    return [network.get_layer(name).kernel for name in names]
+
+
+def scale_class_weights(network, num_classes, factor):
+    """Multiplies by `factor` the last rows of the network's first kernel, the weights of the one-hot class.
+
+    A one-hot is one input of size 1 beside H x W pixels, whose norm is of the order of the image's side, the factor
+    that both models use. Unscaled, a part of the class is encoded in z, and samples show wrong digits.
+    """
+    (kernel,) = kernels(network, "hidden_1")
+    kernel.assign(tf.concat([kernel[:-num_classes], factor * kernel[-num_classes:]], axis=0))
+
+
+class MuonAdam(tf.keras.optimizers.Adam):
+    """Adam, which can use Muon's update for some kernels (https://kellerjordan.github.io/posts/muon/).
+
+    While the attribute `use_muon` is True, the update of a kernel (F, G) of `muon_kernels` is its momentum, made nearly
+    orthogonal, times the learning rate and 0.2 sqrt(max(F, G)) (https://arxiv.org/abs/2502.16982). All other variables
+    get Adam's update.
+
+    `assignment.train_vae` uses it from `MUON_BATCH_SIZE` on. Its time does not depend on the batch size, and it needs
+    fewer steps than Adam: see "What made the difference" in `outputs/README.md`. The kernels are those between hidden
+    layers, and in a CVAE the decoder's alone, with the one of the pixels: with its encoder's, samples show more wrong
+    digits.
+    """
+
+    def __init__(self, variables, muon_kernels):
+        super().__init__(beta_2=0.97)
+        self.build(variables)  # all of them from the start, so that a layer may be frozen, and trained again later
+        self.use_muon = False
+        self.muon_kernels = muon_kernels
+        self.momenta = [tf.Variable(tf.zeros_like(kernel), trainable=False) for kernel in muon_kernels]
+
+    def apply_gradients(self, grads_and_vars, *args, **options):
+        """One step of training, given pairs of gradient and variable."""
+        momenta = {id(kernel): m for kernel, m in zip(self.muon_kernels, self.momenta)} if self.use_muon else {}
+        for_adam = []
+        for gradient, variable in grads_and_vars:
+            if gradient is None or id(variable) not in momenta:
+                for_adam.append((gradient, variable))
+                continue
+            momentum = momenta[id(variable)].assign(0.95 * momenta[id(variable)] + gradient)
+            update = orthogonalise(gradient + 0.95 * momentum)  # Nesterov's step
+            scale = tf.cast(self.learning_rate, update.dtype) * 0.2 * max(variable.shape) ** 0.5
+            variable.assign_sub(scale * update)
+        return super().apply_gradients(for_adam, *args, **options)
+
+    def save_own_variables(self, store):
+        """Nothing: files of weights hold the weights alone. Adam's state would make them three times as large."""
+
+    def load_own_variables(self, store):
+        """Nothing: a loaded model starts with a new optimizer."""
+
+
+def orthogonalise(matrix):
+    """Nearly U V^T of the singular value decomposition U S V^T of a matrix (F, G), by four steps of Newton and Schulz.
+
+    The coefficients are Muon's. They bring large singular values near 1 fast, and do not converge to 1.
+    """
+    x = tf.math.divide_no_nan(matrix, tf.norm(matrix))
+    for _ in range(4):
+        gram = tf.matmul(x, x, transpose_b=True)  # (F, F)
+        x = 3.4445 * x + tf.matmul(-4.7750 * gram + 2.0315 * tf.matmul(gram, gram), x)
+    return x
+
+
+def reparametrize(mu, logvar):
     """z = mu + sigma * epsilon with epsilon ~ N(0, I), differentiable in mu and logvar (handout, "Reparametrization").
 
-    All are (N, Z). epsilon is drawn from `generator`, a `tf.random.Generator`, or else from TensorFlow's global one.
+    All are (N, Z). The noise follows TensorFlow's global seed; a graph, the one that was set when it was traced.
     """
     mu, logvar = tf.convert_to_tensor(mu), tf.convert_to_tensor(logvar)
-    epsilon = (generator or tf.random).normal(tf.shape(mu), dtype=mu.dtype)
-    return mu + tf.exp(0.5 * logvar) * epsilon
+    return mu + tf.exp(0.5 * logvar) * tf.random.normal(tf.shape(mu), dtype=mu.dtype)
 
 
 reparameterization = reparametrize  # the handout's spelling
 
 
-def bce_function(x_hat, x):
-    """Binary cross-entropy of images (N, 1, H, W) in [0, 1] in nats, summed over all pixels of all images: a scalar."""
+def reconstruction_loss(x_hat, x):
+    """Binary cross-entropy of images (N, 1, H, W) in [0, 1] in nats, summed over the pixels of each image: (N,)."""
     x_hat, x = tf.cast(x_hat, tf.float32), tf.cast(x, tf.float32)
     x_hat.shape.assert_is_compatible_with(x.shape)  # ValueError: they would broadcast
     # Keras averages over the last axis, and clips x_hat so that the logarithms are finite.
-    return tf.reduce_sum(tf.keras.losses.binary_crossentropy(x, x_hat)) * x_hat.shape[-1]
+    by_row = tf.keras.losses.binary_crossentropy(x, x_hat) * x_hat.shape[-1]  # (N, 1, H)
+    return tf.reduce_sum(tf.reshape(by_row, (tf.shape(x)[0], -1)), axis=1)
+
+
+def bce_function(x_hat, x):
+    """Binary cross-entropy of images (N, 1, H, W) in [0, 1] in nats, summed over all pixels of all images: a scalar."""
+    return tf.reduce_sum(reconstruction_loss(x_hat, x))
 
 
 def kl_divergence(mu, logvar):
-    """D_KL(N(mu, sigma^2) || N(0, I)) in nats, summed over latents and images: a scalar (Kingma & Welling, app. B)."""
+    """D_KL(N(mu, sigma^2) || N(0, I)) of (N, Z) in nats, summed over latents: (N,) (Kingma & Welling, appendix B)."""
     mu, logvar = tf.cast(mu, tf.float32), tf.cast(logvar, tf.float32)
     mu.shape.assert_is_compatible_with(logvar.shape)
-    return -0.5 * tf.reduce_sum(1.0 + logvar - tf.square(mu) - tf.exp(logvar))
+    return -0.5 * tf.reduce_sum(1.0 + logvar - tf.square(mu) - tf.exp(logvar), axis=-1)
 
 
 def loss_function(x_hat, x, mu, logvar):
-    """The negative ELBO per image in nats, a scalar, of (N, 1, H, W) and (N, Z) twice (handout, "Loss Function")."""
+    """The negative ELBO per image in nats, a scalar (handout, "Loss Function").
+
+    x_hat, x: (N, 1, H, W); mu, logvar: (N, Z). ValueError if the shapes do not fit each other.
+    """
     x, mu = tf.convert_to_tensor(x), tf.convert_to_tensor(mu)
     x.shape[:1].assert_is_compatible_with(mu.shape[:1])
-    return (bce_function(x_hat, x) + kl_divergence(mu, logvar)) / tf.cast(tf.shape(x)[0], tf.float32)
+    return (bce_function(x_hat, x) + tf.reduce_sum(kl_divergence(mu, logvar))) / tf.cast(tf.shape(x)[0], tf.float32)

@@ -23,7 +23,6 @@ def outputs(tmp_path, monkeypatch):
     import assignment
 
     monkeypatch.setattr(assignment, "OUTPUTS", tmp_path / "outputs")
-    monkeypatch.setattr(assignment, "USE_XLA", False)  # compiling takes seconds a model; the command line's tests do it
     assignment.load_data.cache_clear()
     yield tmp_path / "outputs"
     assignment.load_data.cache_clear()

@@ -65,33 +65,38 @@ def print_row(name, kind, batch_size, num_epochs, judge):
 
 def unscaled(encoder):
     """The class rows of one network at their plain size."""
-    scale = vae.scale_class_rows
+    scale = vae.scale_class_weights
 
     def scale_other(network, num_classes, factor):
         if (network.name == "encoder") != encoder:
             scale(network, num_classes, factor)
 
-    return mock.patch.object(vae, "scale_class_rows", scale_other)
+    return mock.patch.object(vae, "scale_class_weights", scale_other)
 
 
 def beta_2(value):
     """Another beta_2 in the optimizer."""
-    new_optimizer = vae.new_optimizer
+    make = vae.MuonAdam.__init__
 
-    def changed():
-        optimizer = new_optimizer()
-        optimizer.adam_beta_2 = value
-        return optimizer
+    def changed(optimizer, *given):
+        make(optimizer, *given)
+        optimizer.beta_2 = value
 
-    return mock.patch.object(vae, "new_optimizer", changed)
+    return mock.patch.object(vae.MuonAdam, "__init__", changed)
+
+
+def glorot_posterior():
+    """Keras' own initial weights of mu and logvar."""
+    return mock.patch.object(vae, "posterior_layers", lambda latent_size: [
+        tf.keras.layers.Dense(latent_size, name=name) for name in ("mu", "logvar")])
 
 
 CHANGES = {
-    "Adam for every kernel": lambda: mock.patch.object(assignment, "MUON_BATCH", 10**9),
+    "Adam for every kernel": lambda: mock.patch.object(assignment, "MUON_BATCH_SIZE", 10**9),
     "class rows not scaled, decoder": lambda: unscaled(encoder=False),
     "class rows not scaled, encoder": lambda: unscaled(encoder=True),
-    "mu and logvar start as usual": lambda: mock.patch.object(vae, "QUIET", "glorot_uniform"),
-    "images start grey": lambda: mock.patch.dict(vae.DARK, bias_initializer="zeros"),
+    "mu and logvar start as usual": glorot_posterior,
+    "images start grey": lambda: mock.patch.object(vae, "PIXEL_BIAS", 0.0),
     "beta_2 = 0.999": lambda: beta_2(0.999),
 }
 ABLATION = [*((vae.VAE, name) for name in ("Adam for every kernel", "mu and logvar start as usual")),

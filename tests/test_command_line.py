@@ -38,13 +38,13 @@ def test_runs_in_hostile_environments_are_clean(tmp_path):
     del environment["TF_CPP_MIN_LOG_LEVEL"]
     command = [sys.executable, str(code / "assignment.py"), "--is_cvae"]
     done = subprocess.run([*command, *SHORT], cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0 and "Traceback" not in done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "Training a CVAE on small.npz, 3 batches of 200"
-    assert lines[1].startswith("Train Epoch: 0  Loss: ") and lines[2].startswith("Train Epoch: 1  Loss: ")
+    assert lines[1].startswith("Train Epoch: 1  Loss: ") and lines[2].startswith("Train Epoch: 2  Loss: ")
     assert "\\xf6" in lines[3]
     assert sorted(f.name for f in outputs.iterdir()) == [
-        "cvae.run.json", "cvae.weights.h5", "cvae_latent_space.png", "cvae_loss.png", "cvae_reconstructions.png",
+        "cvae.run.json", "cvae.weights.h5", "cvae_classes.png", "cvae_latent_space.png", "cvae_loss.png", "cvae_reconstructions.png",
         "show_cvae_images.png"]
 
     picture, weights = outputs / "show_cvae_images.png", (outputs / "cvae.weights.h5").read_bytes()
@@ -67,21 +67,45 @@ def test_importing_prints_nothing_of_ours_and_leaves_matplotlib_alone():
 
 
 def test_ctrl_c_is_one_line_and_leaves_the_last_epoch_s_weights(small_mnist, outputs, monkeypatch, capsys):
-    replace, epochs = os.replace, []
+    evaluate, calls = assignment.evaluate, []
+
+    def interrupt(model):
+        """Ctrl-C in the second epoch."""
+        calls.append(model)
+        if len(calls) == 2:
+            raise KeyboardInterrupt  # what Python makes of the signal, unless the shell has the signal ignored
+        return evaluate(model)
+
+    monkeypatch.setattr(assignment, "evaluate", interrupt)
+    assert main("--batch_size", "300", "--num_epochs", "9") == 130
+    stderr = capsys.readouterr().err
+    assert stderr == "Interrupted: the weights of epoch 1 are saved\n"
+    assert sorted(f.name for f in outputs.iterdir()) == ["vae.run.json", "vae.weights.h5"]
+    assert len(assignment.saved_run(assignment.load_weights(vae.VAE(784)))["history"]) == 1
+
+
+def test_ctrl_c_between_weights_and_record_leaves_no_older_record(small_mnist, outputs, monkeypatch, capsys):
+    outputs.mkdir()
+    (outputs / "vae.run.json").write_text('{"data": "older data", "history": []}')
+    replace = os.replace
 
     def interrupt(partial, target):
-        """Ctrl-C as the second epoch's weights are saved."""
-        epochs.extend([target] * (target.name == "vae.weights.h5"))
-        if len(epochs) == 2:
-            raise KeyboardInterrupt  # what Python makes of the signal, unless the shell has the signal ignored
+        if target.name == "vae.run.json":
+            raise KeyboardInterrupt
         replace(partial, target)
 
     monkeypatch.setattr(os, "replace", interrupt)
-    assert main("--batch_size", "300", "--num_epochs", "9") == 130
-    stderr = capsys.readouterr().err
-    assert stderr.count("\n") == 1 and stderr.startswith("Interrupted")
-    assert sorted(f.name for f in outputs.iterdir()) == ["vae.run.json", "vae.weights.h5"]
-    assert len(assignment.saved_run(assignment.load_weights(vae.VAE(784)))["history"]) == 1
+    assert main(*SHORT) == 130
+    assert capsys.readouterr().err == "Interrupted: nothing is on record\n"
+    assert assignment.saved_run(vae.VAE(784)) == {}
+
+
+def test_other_programs_say_that_they_are_interrupted_and_no_more(capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    assert assignment.run(interrupted) == 130
+    assert capsys.readouterr().err == "Interrupted\n"
 
 
 def test_the_vae_s_run_and_its_record(small_mnist, outputs, capsys):
@@ -92,8 +116,8 @@ def test_the_vae_s_run_and_its_record(small_mnist, outputs, capsys):
     lines = capsys.readouterr().out.splitlines()
     record = json.loads((outputs / "vae.run.json").read_text())
     assert record["data"] == "small.npz" and record["seed"] == 3 and len(record["history"]) == 2
-    for epoch, (loss, reconstruction, kl) in enumerate(record["history"]):
-        assert lines[epoch + 1].startswith(f"Train Epoch: {epoch}  Loss: {loss:.6f}  Test Loss: "
+    for epoch, (loss, reconstruction, kl) in enumerate(record["history"], start=1):
+        assert lines[epoch].startswith(f"Train Epoch: {epoch}  Loss: {loss:.6f}  Test Loss: "
                                            f"{reconstruction + kl:.6f} (reconstruction {reconstruction:.2f} + KL {kl:.2f}")
 
 
@@ -122,7 +146,7 @@ def test_saved_weights_are_drawn_without_data(outputs, monkeypatch, capsys):
     monkeypatch.setattr(assignment, "save_figure", lambda figure, target: (
         titles.append(figure.texts[0].get_text()), save_figure(figure, target)))
     assert main("--is_cvae", "--load_weights") == 0
-    assert (outputs / "show_cvae_images.png").exists() and titles == ["CVAE: samples by digit (some data)"]
+    assert (outputs / "show_cvae_images.png").exists() and titles == ["CVAE: samples by class (some data)"]
 
 
 def test_defaults_are_the_handouts():

@@ -14,7 +14,7 @@ from conftest import arguments
 
 needs_browser = pytest.mark.skipif(not (BROWSER and DRIVER), reason="there is no chromium with its chromedriver")
 RECORD = {"data": "some <data>", "seed": 0, "history": [[200.0, 90.0, 30.0], [150.0, 80.0, 20.5]],
-          "axes": np.eye(15)[[1, 0]].tolist(), "spreads": [1.0, 2.0]}
+          "axes": np.eye(15)[[1, 0]].tolist(), "variances": [0.1] * 15, "deviations": [1.0, 2.0]}
 
 
 def save(model, folder, record=RECORD):
@@ -29,7 +29,6 @@ def learned(rendered):
     data = assignment.new_data("rendered", *rendered)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assignment, "load_data", lambda: data)
-        patch.setattr(assignment, "USE_XLA", False)
         tf.keras.utils.set_random_seed(0)
         models = {kind: kind(784) for kind in (vae.VAE, vae.CVAE)}
         for kind, model in models.items():
@@ -46,7 +45,7 @@ def page(rendered, learned, tmp_path_factory):
         patch.setattr(assignment, "OUTPUTS", folder)
         for model in learned.values():
             axes, variances = assignment.principal_axes(assignment.forward(model, images, labels)[1])
-            save(model, folder, {**RECORD, "axes": axes[:2].tolist(), "spreads": np.sqrt(variances[:2]).tolist()})
+            save(model, folder, {**RECORD, "axes": axes[:2].tolist(), "deviations": np.sqrt(variances[:2]).tolist()})
         explore.main([])
     return folder / "explore.html", {kind.__name__.lower(): model for kind, model in learned.items()}
 
@@ -192,7 +191,7 @@ def test_keys_move_a_slider_and_the_pad(browser):
     assert values()[3] == pytest.approx(0.05) and np.count_nonzero(values()) == 1
     find(browser, "#zero")[0].click()
     find(browser, "#pad")[0].send_keys(Keys.ARROW_RIGHT)
-    axis, spread = browser.execute_script("return [models.cvae.axes[0], models.cvae.spreads[0]]")
+    axis, spread = browser.execute_script("return [models.cvae.axes[0], models.cvae.deviations[0]]")
     digits(browser)
     np.testing.assert_allclose(values(), 0.2 * spread * np.array(axis), atol=0.026)  # the sliders' steps are 0.05
 
@@ -206,7 +205,7 @@ def test_the_pad_follows_the_mouse(browser):
     actions = ActionChains(browser, duration=10).move_to_element(pad).click_and_hold()
     actions.move_by_offset(pad.size["width"] // 6, -pad.size["height"] // 3).release().perform()
     digits(browser)
-    z, axes, spreads = browser.execute_script("return [z, models.cvae.axes, models.cvae.spreads]")
+    z, axes, spreads = browser.execute_script("return [z, models.cvae.axes, models.cvae.deviations]")
     np.testing.assert_allclose(np.array(axes) @ z / spreads, [1, 2], atol=0.1)  # of -3 to 3
 
 
