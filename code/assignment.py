@@ -106,8 +106,8 @@ def load_mnist(batch_size, buffer_size=1024):
     """The training set of `load_data` (handout, "Train our VAE").
 
     Returns a `tf.data.Dataset` of (images (B, 1, 28, 28) float32 in [0, 1], labels (B,) int32), reshuffled each epoch;
-    a partial last batch is dropped. ValueError if there are not B images. `buffer_size` is there for callers who pass it:
-    all images are shuffled, because MNIST is ordered by writer.
+    a partial last batch is dropped. ValueError if there are not B images. `buffer_size` is there for callers who pass
+    it: all images are shuffled, because MNIST is ordered by writer.
     """
     data = load_data()
     if not 1 <= batch_size <= len(data.x_train):

@@ -10,13 +10,11 @@ import os
 import pathlib
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 if __name__ == "__main__":
     os.environ["MPLBACKEND"] = "agg"  # whatever a notebook's environment says
 
 import assignment
 import numpy as np
-
 from vae import CVAE, VAE
 
 TEMPLATE = pathlib.Path(__file__).resolve().with_name("explore.html")
@@ -28,11 +26,8 @@ def quantise(kernel, bias):
     A weight is its int8 times the scale of its row.
     """
     scales = np.maximum(np.abs(kernel).max(axis=1), 1e-12).astype("<f4") / np.float32(127)
-    return (
-        scales.tobytes()
-        + bias.astype("<f4").tobytes()
-        + np.round(kernel / scales[:, np.newaxis]).astype("i1").tobytes()
-    )
+    steps = np.round(kernel / scales[:, np.newaxis]).astype("i1")
+    return scales.tobytes() + bias.astype("<f4").tobytes() + steps.tobytes()
 
 
 def describe(model):
@@ -42,30 +37,27 @@ def describe(model):
     """
     run = assignment.saved_run(model)
     if not {"data", "history", "variances", "axes", "deviations"} <= run.keys():
-        raise ValueError(f"there is no record of a run beside the weights of the {type(model).__name__}: train again")
-    weights = [
-        *model.encoder.get_weights(),
-        *model.mu_layer.get_weights(),
-        *model.logvar_layer.get_weights(),
-        *model.decoder.get_weights(),
-    ]
+        record = assignment.output_path(model, ".run.json")
+        raise ValueError(f"{record}, the record of the run behind the weights, is missing or older: train again")
+    networks = model.encoder, model.mu_layer, model.logvar_layer, model.decoder
+    weights = [weight for network in networks for weight in network.get_weights()]
     kernels, biases = weights[::2], weights[1::2]
     return {
         "latent_size": model.latent_size,
         "num_classes": getattr(model, "num_classes", 0),
         "layers": [kernel.shape for kernel in kernels],
         "weights": base64.b64encode(b"".join(map(quantise, kernels, biases))).decode(),
-        "variances": run["variances"],
-        "axes": run["axes"],
-        "deviations": run["deviations"],
         "run": {"data": run["data"], "epochs": len(run["history"]), "test_loss": sum(run["history"][-1][1:])},
+        **{name: run[name] for name in ("variances", "axes", "deviations")},
     }
 
 
 def main(argv=None):
-    """Writes the page of the models that are saved. ValueError or OSError if there is none, or one does not fit."""
+    """Writes the page of the models that are saved. ValueError or OSError if there is none, or if one does not fit."""
     parser = argparse.ArgumentParser(description="Write outputs/explore.html, a page to play with the saved models.")
-    parser.add_argument("--latent_size", type=int, default=15, help="Z that they were trained with (default: 15)")
+    parser.add_argument(
+        "--latent_size", type=int, default=15, help="latent dimensions of the saved models (default: 15)"
+    )
     latent_size = parser.parse_args(argv).latent_size
     models = [kind(784, latent_size=latent_size) for kind in (CVAE, VAE)]
     saved = [model for model in models if assignment.output_path(model, ".weights.h5").exists()] or models[:1]

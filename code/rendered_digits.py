@@ -110,7 +110,7 @@ def _distort(glyphs, centres_of_mass, rng):
     # Image to glyph coordinates: [x, y] = linear @ ([x', y'] - centre of the image) + centre of mass
     linear = np.stack([width * (cos + slant * sin), width * (slant * cos - sin), height * sin, height * cos], axis=1)
     linear = linear.reshape(n, 2, 2)
-    centre = 13.5 + rng.normal(0, 0.4, (n, 2))
+    centre = 14 + rng.normal(0, 0.4, (n, 2))
     shift = centres_of_mass - np.einsum("nij,nj->ni", linear, centre)
     transforms = np.concatenate([linear[:, 0], shift[:, :1], linear[:, 1], shift[:, 1:], np.zeros((n, 2))], axis=1)
     images = tf.raw_ops.ImageProjectiveTransformV3(

@@ -1,12 +1,25 @@
-"""A headless Chromium for the tests of the page. By hand, `python tests/browser.py` draws a 5 on `outputs/explore.html`,
-writes what is then seen to `outputs/explore.png`, and prints how long a redraw takes and how large the page is."""
+"""A headless Chromium for the tests of the page.
+
+By hand, `python tests/browser.py` draws a 5 on `outputs/explore.html`, writes what is then seen to
+`outputs/explore.png`, and prints how long a redraw and a classification take and how large the page is.
+"""
 
 import pathlib
 import shutil
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 OUTPUTS = pathlib.Path(__file__).resolve().parent.parent / "outputs"
-FIVE = [(0.66, 0.2), (0.4, 0.22), (0.38, 0.46), (0.5, 0.41), (0.63, 0.47), (0.66, 0.6), (0.6, 0.74), (0.46, 0.78), (0.34, 0.7)]
+FIVE = [
+    (0.66, 0.2),
+    (0.4, 0.22),
+    (0.38, 0.46),
+    (0.5, 0.41),
+    (0.63, 0.47),
+    (0.66, 0.6),
+    (0.6, 0.74),
+    (0.46, 0.78),
+    (0.34, 0.7),
+]
 
 
 def open_chromium(profile):
@@ -15,8 +28,17 @@ def open_chromium(profile):
 
     options = webdriver.ChromeOptions()
     options.binary_location = BROWSER
-    for flag in ("headless=new", "no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking",
-                 "disable-component-update", "disable-sync", "hide-scrollbars", f"user-data-dir={profile}"):
+    for flag in (
+        "headless=new",
+        "no-sandbox",
+        "disable-gpu",
+        "no-first-run",
+        "disable-background-networking",
+        "disable-component-update",
+        "disable-sync",
+        "hide-scrollbars",
+        f"user-data-dir={profile}",
+    ):
         options.add_argument(f"--{flag}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     return webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
@@ -33,8 +55,10 @@ def open_page(browser, page):
 
 
 def resize(browser, width, height=800):
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
-                            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500})
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
+    )
 
 
 def find(browser, selector):
@@ -57,6 +81,19 @@ def draw(browser, *strokes):
         actions.release().perform()
 
 
+def touch(browser, kind, *points):
+    """One event of the browser's own protocol: "touchStart", "touchMove", "touchEnd" or "touchCancel".
+
+    Points are (x, y) in [0, 1] of the drawing; a finger keeps its place in the list.
+    """
+    canvas = find(browser, "#drawing")[0]
+    box = browser.execute_script(
+        "const b = arguments[0].getBoundingClientRect(); return [b.x, b.y, b.width, b.height]", canvas
+    )
+    at = [{"x": box[0] + x * box[2], "y": box[1] + y * box[3], "id": i} for i, (x, y) in enumerate(points)]
+    browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": at})
+
+
 def main():
     import io
     import tempfile
@@ -67,19 +104,24 @@ def main():
     with tempfile.TemporaryDirectory() as profile:
         browser = open_chromium(profile)
         open_page(browser, page)
-        find(browser, "#digits input")[5].click()
         draw(browser, FIVE)
         for i in (5, 8):
             find(browser, "#images button")[i].click()
-        milliseconds = browser.execute_script(
-            "const times = []; for (let i = 0; i < 200; i++) { const start = performance.now(); explorer.redraw(); "
-            "times.push(performance.now() - start); } return times.sort((a, b) => a - b)[100]")
+        timing = (
+            "const pixels = toPixels(), times = []; for (let i = 0; i < 200; i++) { const start = performance.now(); "
+            "CALL; times.push(performance.now() - start); } return times.sort((a, b) => a - b)[100]"
+        )
+        calls = "explorer.redraw()", "explorer.classify(pixels)"
+        redraw, classify = (browser.execute_script(timing.replace("CALL", call)) for call in calls)
         resize(browser, 1000, browser.execute_script("return document.documentElement.scrollHeight"))
         browser.execute_async_script("scrollTo(0, 0); requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
         picture = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("P", palette=Image.Palette.ADAPTIVE)
         picture.save(OUTPUTS / "explore.png", optimize=True)
         browser.quit()
-    print(f"ten digits redrawn in {milliseconds:.1f} ms (median of 200); {page.name} is {page.stat().st_size / 1e6:.2f} MB")
+    print(
+        f"ten digits redrawn in {redraw:.1f} ms, a drawing classified in {classify:.1f} ms (medians of 200); "
+        f"{page.name} is {page.stat().st_size / 1e6:.2f} MB"
+    )
 
 
 if __name__ == "__main__":

@@ -31,8 +31,12 @@ def outputs(tmp_path, monkeypatch):
 def small_arrays(n=600):
     """Arrays of an `mnist.npz` with n random images: for tests of everything but the digits."""
     rng = np.random.default_rng(0)
-    return {"x_train": rng.integers(0, 256, (n, 28, 28), np.uint8), "y_train": np.arange(n) % 10,
-            "x_test": rng.integers(0, 256, (50, 28, 28), np.uint8), "y_test": np.arange(50) % 10}
+    return {
+        "x_train": rng.integers(0, 256, (n, 28, 28), np.uint8),
+        "y_train": np.arange(n) % 10,
+        "x_test": rng.integers(0, 256, (50, 28, 28), np.uint8),
+        "y_test": np.arange(50) % 10,
+    }
 
 
 @pytest.fixture

@@ -7,11 +7,10 @@ import shutil
 import subprocess
 import sys
 
-import numpy as np
-import pytest
-
 import assignment
 import grade
+import numpy as np
+import pytest
 import vae
 from conftest import CODE, small_arrays
 
@@ -33,8 +32,13 @@ def test_runs_in_hostile_environments_are_clean(tmp_path):
     for name in ("vae.py", "assignment.py"):
         shutil.copy(CODE / name, code)
     np.savez(tmp_path / "small.npz", **small_arrays())
-    environment = {**os.environ, "MNIST_NPZ": str(tmp_path / "small.npz"), "KERAS_BACKEND": "jax",
-                   "MPLBACKEND": "module://matplotlib_inline.backend_inline", "PYTHONIOENCODING": "ascii"}
+    environment = {
+        **os.environ,
+        "MNIST_NPZ": str(tmp_path / "small.npz"),
+        "KERAS_BACKEND": "jax",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "PYTHONIOENCODING": "ascii",
+    }
     del environment["TF_CPP_MIN_LOG_LEVEL"]
     command = [sys.executable, str(code / "assignment.py"), "--is_cvae"]
     done = subprocess.run([*command, *SHORT], cwd=tmp_path, env=environment, capture_output=True, text=True)
@@ -44,8 +48,14 @@ def test_runs_in_hostile_environments_are_clean(tmp_path):
     assert lines[1].startswith("Train Epoch: 1  Loss: ") and lines[2].startswith("Train Epoch: 2  Loss: ")
     assert "\\xf6" in lines[3]
     assert sorted(f.name for f in outputs.iterdir()) == [
-        "cvae.run.json", "cvae.weights.h5", "cvae_classes.png", "cvae_latent_space.png", "cvae_loss.png", "cvae_reconstructions.png",
-        "show_cvae_images.png"]
+        "cvae.run.json",
+        "cvae.weights.h5",
+        "cvae_classes.png",
+        "cvae_latent_space.png",
+        "cvae_loss.png",
+        "cvae_reconstructions.png",
+        "show_cvae_images.png",
+    ]
 
     picture, weights = outputs / "show_cvae_images.png", (outputs / "cvae.weights.h5").read_bytes()
     picture.unlink()
@@ -55,9 +65,44 @@ def test_runs_in_hostile_environments_are_clean(tmp_path):
     assert (outputs / "cvae.weights.h5").read_bytes() == weights
 
 
+def test_the_default_path_learns_with_noise_of_its_own_and_repeats_by_seed(tmp_path):
+    """Batches of 512, Muon's update and the step as a graph, as they are by default, in a process of its own."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"""
+import sys; sys.path.insert(0, {str(CODE)!r})
+import numpy as np, tensorflow as tf, assignment, vae
+assert vae.MUON_BATCH_SIZE <= 512
+rng = np.random.default_rng(0)
+labels = rng.integers(0, 10, 512)
+images = (rng.uniform(size=(10, 1, 28, 28)) > 0.5)[labels].astype(np.float32)
+args = assignment.parseArguments(["--num_epochs", "1"])
+for seed in (1, 1, 2):
+    tf.keras.utils.set_random_seed(seed)
+    model = vae.CVAE(784)
+    before = model.get_weights()
+    losses = [assignment.train_vae(model, [(images, labels)], args, True) for _ in range(40)]
+    assert model.optimizer.use_muon
+    model.set_weights(before)
+    model.decoder.set_weights([rng.normal(0, 0.2, w.shape) for w in model.decoder.get_weights()])
+    model.optimizer = tf.keras.optimizers.SGD(0.0)  # the weights stay: what differs is the noise
+    noisy = {{assignment.train_vae(model, [(images, labels)], args, True) for _ in range(5)}}
+    print(losses[0], losses[20], losses[-1], len(noisy))
+"""
+    )
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    first, again, other = ([float(figure) for figure in line.split()] for line in done.stdout.splitlines())
+    assert first[2] < first[1] < first[0] and first[2] < 0.8 * first[0]
+    assert first[:3] == again[:3] and first[2] != other[2]
+    assert first[3] == again[3] == other[3] == 5
+
+
 def test_importing_prints_nothing_of_ours_and_leaves_matplotlib_alone():
-    script = ("import os, matplotlib; matplotlib.use('svg'); import grade, rendered_digits, explore; "
-              "assert matplotlib.get_backend() == 'svg'")
+    script = (
+        "import os, matplotlib; matplotlib.use('svg'); import grade, rendered_digits, explore; "
+        "assert matplotlib.get_backend() == 'svg'"
+    )
     done = subprocess.run([sys.executable, "-c", script], cwd=CODE, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
     assert not [line for line in done.stderr.splitlines() if "assignment" in line or "Error" in line], done.stderr
@@ -111,14 +156,23 @@ def test_other_programs_say_that_they_are_interrupted_and_no_more(capsys):
 def test_the_vae_s_run_and_its_record(small_mnist, outputs, capsys):
     assert main(*SHORT, "--latent_size", "2", "--seed", "3") == 0
     assert sorted(f.name for f in outputs.iterdir()) == [
-        "show_vae_images.png", "show_vae_interpolation.png", "vae.run.json", "vae.weights.h5", "vae_latent_space.png",
-        "vae_loss.png", "vae_manifold.png", "vae_reconstructions.png"]
+        "show_vae_images.png",
+        "show_vae_interpolation.png",
+        "vae.run.json",
+        "vae.weights.h5",
+        "vae_latent_space.png",
+        "vae_loss.png",
+        "vae_manifold.png",
+        "vae_reconstructions.png",
+    ]
     lines = capsys.readouterr().out.splitlines()
     record = json.loads((outputs / "vae.run.json").read_text())
     assert record["data"] == "small.npz" and record["seed"] == 3 and len(record["history"]) == 2
     for epoch, (loss, reconstruction, kl) in enumerate(record["history"], start=1):
-        assert lines[epoch].startswith(f"Train Epoch: {epoch}  Loss: {loss:.6f}  Test Loss: "
-                                           f"{reconstruction + kl:.6f} (reconstruction {reconstruction:.2f} + KL {kl:.2f}")
+        assert lines[epoch].startswith(
+            f"Train Epoch: {epoch}  Loss: {loss:.6f}  Test Loss: "
+            f"{reconstruction + kl:.6f} (reconstruction {reconstruction:.2f} + KL {kl:.2f}"
+        )
 
 
 def test_a_seed_repeats_a_run_and_another_does_not(small_mnist, outputs, monkeypatch, capsys):
@@ -143,8 +197,11 @@ def test_saved_weights_are_drawn_without_data(outputs, monkeypatch, capsys):
     (outputs / "cvae.run.json").write_text('{"data": "some data", "history": []}')
     titles = []
     save_figure = assignment.save_figure
-    monkeypatch.setattr(assignment, "save_figure", lambda figure, target: (
-        titles.append(figure.texts[0].get_text()), save_figure(figure, target)))
+    monkeypatch.setattr(
+        assignment,
+        "save_figure",
+        lambda figure, target: (titles.append(figure.texts[0].get_text()), save_figure(figure, target)),
+    )
     assert main("--is_cvae", "--load_weights") == 0
     assert (outputs / "show_cvae_images.png").exists() and titles == ["CVAE: samples by class (some data)"]
 
@@ -153,7 +210,9 @@ def test_defaults_are_the_handouts():
     args = assignment.parseArguments([])
     assert (args.batch_size, args.num_epochs, args.latent_size, args.input_size) == (1024, 10, 15, 784)
     assert not args.is_cvae and not args.load_weights and args.seed is None and args.learning_rate == 0.0012
-    assert assignment.parseArguments(["--is_cvae"]).is_cvae and assignment.parseArguments(["--load_weights"]).load_weights
+    assert (
+        assignment.parseArguments(["--is_cvae"]).is_cvae and assignment.parseArguments(["--load_weights"]).load_weights
+    )
 
 
 @pytest.mark.parametrize("parse", [assignment.parseArguments, grade.parse_arguments])
@@ -170,12 +229,25 @@ def test_the_help_tells_what_the_program_does_and_each_default(parse, capsys):
         assert "default" not in option or option.endswith(f"(default: {defaults[name[2:]]})")
 
 
-@pytest.mark.parametrize("arguments", [
-    *[[f"--{name}", value] for name in ("batch_size", "num_epochs", "latent_size", "input_size", "learning_rate")
-      for value in ("0", "-1", "nan", "inf", "x", "1000000000")],
-    ["--batch_size", str(10**6 + 1)], ["--num_epochs", str(10**6 + 1)], ["--latent_size", str(10**4 + 1)],
-    ["--learning_rate", "1.01"], ["--input_size", "783"], ["--seed", "-1"], ["--seed", str(2**32)],
-    ["--batch_size", "1.5"], ["--nonsense"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *[
+            [f"--{name}", value]
+            for name in ("batch_size", "num_epochs", "latent_size", "input_size", "learning_rate")
+            for value in ("0", "-1", "nan", "inf", "x", "1000000000")
+        ],
+        ["--batch_size", str(10**6 + 1)],
+        ["--num_epochs", str(10**6 + 1)],
+        ["--latent_size", str(10**4 + 1)],
+        ["--learning_rate", "1.01"],
+        ["--input_size", "783"],
+        ["--seed", "-1"],
+        ["--seed", str(2**32)],
+        ["--batch_size", "1.5"],
+        ["--nonsense"],
+    ],
+)
 def test_bad_arguments_end_with_status_2_and_say_why(arguments, capsys):
     with pytest.raises(SystemExit) as end:
         assignment.parseArguments(arguments)
@@ -185,18 +257,26 @@ def test_bad_arguments_end_with_status_2_and_say_why(arguments, capsys):
 
 
 def test_every_argument_takes_its_extremes():
-    for name, values in (("batch_size", (1, 10**6)), ("num_epochs", (1, 10**6)), ("latent_size", (1, 10**4)),
-                         ("learning_rate", (1e-9, 1.0)), ("seed", (0, 2**32 - 1))):
+    for name, values in (
+        ("batch_size", (1, 10**6)),
+        ("num_epochs", (1, 10**6)),
+        ("latent_size", (1, 10**4)),
+        ("learning_rate", (1e-9, 1.0)),
+        ("seed", (0, 2**32 - 1)),
+    ):
         for value in values:
             assert getattr(assignment.parseArguments([f"--{name}", str(value)]), name) == value
 
 
-@pytest.mark.parametrize("arguments, mnist, message", [
-    (["--load_weights"], None, "train first"),
-    (["--batch_size", "601"], None, "batch_size must be from 1 to 600"),
-    ([], "/nowhere.npz", "/nowhere.npz"),
-    (["--batch_size", "20", "--num_epochs", "5", "--learning_rate", "1"], None, "smaller --learning_rate"),
-])
+@pytest.mark.parametrize(
+    "arguments, mnist, message",
+    [
+        (["--load_weights"], None, "train first"),
+        (["--batch_size", "601"], None, "batch_size must be from 1 to 600"),
+        ([], "/nowhere.npz", "/nowhere.npz"),
+        (["--batch_size", "20", "--num_epochs", "5", "--learning_rate", "1"], None, "smaller --learning_rate"),
+    ],
+)
 def test_mistakes_are_one_line(small_mnist, monkeypatch, capsys, arguments, mnist, message):
     if mnist:
         monkeypatch.setenv("MNIST_NPZ", mnist)

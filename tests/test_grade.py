@@ -1,26 +1,25 @@
-"""The grader's arithmetic on made-up predictions, its distance against closed forms, its verdict on models that must fail."""
+"""The grader: arithmetic on made-up predictions, distances against closed forms, verdicts on models that must fail."""
 
 import functools
 import json
 
+import assignment
+import grade
 import numpy as np
 import pytest
 import tensorflow as tf
-
-import assignment
-import grade
 import vae
 from conftest import keras_setting, needs_mnist, small_arrays
 
 
-def test_recognition_counts_by_digit():
+def test_accuracy_counts_by_digit():
     asked = np.repeat(np.arange(10), 4)
-    recognised = asked.copy()
-    recognised[36:38] = 4  # two of the four nines are read as fours
-    recognised[0] = 6
-    matrix = grade.confusion_matrix(asked, recognised)
+    read = asked.copy()
+    read[36:38] = 4  # two of the four nines are read as fours
+    read[0] = 6
+    matrix = grade.confusion_matrix(asked, read)
     assert matrix[9, 4] == 2 and matrix[4, 9] == 0 and matrix[0, 6] == 1 and matrix.sum() == 40
-    assert grade.recognition(matrix) == (92.5, 50.0, 9)
+    assert grade.accuracy(matrix) == (92.5, 50.0, 9)
 
 
 def test_a_confusion_matrix_counts_repeats():
@@ -77,19 +76,22 @@ def trained_classifier(rendered, rendered_mnist, monkeypatch):
 def test_the_classifier_reads_digits_and_the_distance_grows_with_blur_and_sameness(trained_classifier):
     classifier, data = trained_classifier
     images = assignment.to_pixels(data.x_test).numpy()
-    assert np.mean(grade.recognise(classifier, images) == data.y_test) > 0.9
+    assert np.mean(grade.read_digits(classifier, images) == data.y_test) > 0.9
     real = grade.features(classifier, assignment.to_pixels(data.x_train))
     assert real.shape == (2000, 128) and real.dtype == np.float64 and real.min() == 0  # of a ReLU
     kernel, bias = classifier.layers[-1].get_weights()
-    np.testing.assert_allclose(real @ kernel + bias, classifier.predict(assignment.to_pixels(data.x_train), verbose=0),
-                               rtol=1e-3, atol=1e-3)  # they are what the logits are made of
+    np.testing.assert_allclose(
+        real @ kernel + bias, classifier.predict(assignment.to_pixels(data.x_train), verbose=0), rtol=1e-3, atol=1e-3
+    )  # they are what the logits are made of
     blurred = tf.nn.avg_pool2d(images[:, 0, :, :, None], 3, 1, "SAME").numpy()[:, None, :, :, 0]
     alike = images[np.repeat(np.arange(100), 10)]
     distances = [grade.frechet_distance(real, grade.features(classifier, x)) for x in (images, alike, blurred)]
     assert distances[0] < 0.5 * min(distances[1:])
 
 
-def test_a_classifier_belongs_to_its_data_and_is_the_same_every_time_whatever_keras_image_format(small_mnist, outputs, tmp_path, monkeypatch):
+def test_a_classifier_belongs_to_its_data_and_is_the_same_every_time_whatever_keras_image_format(
+    small_mnist, outputs, tmp_path, monkeypatch
+):
     classifier = grade.load_classifier()
     # Two convolutions of 3 x 3 with 32 and 64 maps, of which 5 x 5 pixels are left, and 128 hidden units: by hand
     assert classifier.count_params() == 32 * (9 + 1) + 64 * (9 * 32 + 1) + 128 * (64 * 25 + 1) + 10 * (128 + 1)
@@ -145,36 +147,64 @@ def test_exit_status_is_zero_only_if_every_check_passes(monkeypatch, passed, sta
 def test_a_whole_grading_of_small_data(small_mnist, outputs, tmp_path, monkeypatch, capsys):
     """Random images: nothing can be learned in an epoch, so the losses and the classifier must fail."""
     monkeypatch.setattr(grade, "SAMPLES", 100)
-    assert grade.main(["--num_epochs", "1", "--batch_size", "100", "--seed", "3", "--json", str(tmp_path / "f.json")]) == 1
+    assert (
+        grade.main(["--num_epochs", "1", "--batch_size", "100", "--seed", "3", "--json", str(tmp_path / "f.json")]) == 1
+    )
     printed = capsys.readouterr().out
     figures = json.loads((tmp_path / "f.json").read_text())
     assert figures["data"] == "small.npz" and figures["num_epochs"] == 1 and figures["seed"] == 3
     for name in ("VAE", "CVAE"):
-        assert f"{name} Train Epoch: 0  Loss: {figures[name]['losses'][0]:.6f}" in printed
+        assert f"{name} Train Epoch: 1  Loss: {figures[name]['losses'][0]:.6f}" in printed
         assert all(300 < loss < 2000 for loss in (figures[name]["test_loss"], *figures[name]["losses"]))
         assert 0 < figures[name]["minutes"] < 5
     rows = {line[:42].strip(): line[42:].split() for line in printed.splitlines() if line.endswith(("yes", "NO"))}
     assert {name: row[-1] for name, row in rows.items()} == {
-        "VAE: loss of the last epoch": "NO", "VAE: minutes of training": "yes", "VAE: loss on the test images": "NO",
-        "CVAE: loss of the last epoch": "NO", "CVAE: minutes of training": "yes", "CVAE: loss on the test images": "NO",
-        "classifier: % of real test images right": "NO", "CVAE: % of samples recognised": "NO"}
+        "VAE: loss of the last epoch": "NO",
+        "VAE: minutes of training": "yes",
+        "CVAE: loss of the last epoch": "NO",
+        "CVAE: minutes of training": "yes",
+        "classifier: % of test images right": "NO",
+        "CVAE: accuracy of samples, %": "NO",
+    }
     assert rows["VAE: loss of the last epoch"][:3] == ["<", "120", f"{figures['VAE']['losses'][0]:.2f}"]
     matrix = np.array(figures["confusion"])
     assert matrix.shape == (10, 10) and matrix.sum(axis=1).tolist() == [100] * 10
-    assert figures["recognised"] == pytest.approx(np.trace(matrix) / 10)
+    assert figures["accuracy"] == pytest.approx(np.trace(matrix) / 10)
     assert figures["worst"] == pytest.approx(np.diag(matrix).min())
     assert list(figures["distances"]) == [
-        "real test images", "VAE: reconstructions of the test images", "VAE: samples",
-        "CVAE: reconstructions of the test images", "CVAE: samples"]
+        "real test images",
+        "VAE's reconstructions",
+        "VAE's samples",
+        "CVAE's reconstructions",
+        "CVAE's samples",
+    ]
+    information = {
+        line[:62].strip(): float(line[62:]) for line in printed.split("(information only)\n")[1].splitlines()
+    }
+    assert information["real test images that the CVAE itself reads, %"] == pytest.approx(
+        figures["read_by_cvae"], abs=0.01
+    )
+    assert figures["read_by_cvae"] % 2 == pytest.approx(0) and figures["read_by_cvae"] <= 100  # of 50 images
+    for kind in ("VAE", "CVAE"):
+        assert information[f"{kind}: loss on the test images, nats"] == pytest.approx(
+            figures[kind]["test_loss"], abs=0.01
+        )
     for name, distance in figures["distances"].items():
-        assert f"{name:<50}{distance:>12.2f}" in printed and distance > 0
+        assert information[f"Frechet distance, {name}"] == pytest.approx(distance, abs=0.01) and distance > 0
     assert (outputs / "grade_confusion.png").exists()
 
 
-@pytest.mark.parametrize("loss, minutes, right, recognised, passed", [
-    (119.9, 29.9, 99.1, 91, 0), (120.1, 29.9, 99.1, 91, 1), (119.9, 30.1, 99.1, 91, 1), (119.9, 29.9, 98.9, 91, 1),
-    (119.9, 29.9, 99.1, 89, 1)])
-def test_the_bars_are_the_handout_s(small_mnist, outputs, monkeypatch, loss, minutes, right, recognised, passed):
+@pytest.mark.parametrize(
+    "loss, minutes, right, read, passed",
+    [
+        (119.9, 29.9, 99.1, 91, 0),
+        (120.1, 29.9, 99.1, 91, 1),
+        (119.9, 30.1, 99.1, 91, 1),
+        (119.9, 29.9, 98.9, 91, 1),
+        (119.9, 29.9, 99.1, 89, 1),
+    ],
+)
+def test_the_limits_are_the_handout_s(small_mnist, outputs, monkeypatch, loss, minutes, right, read, passed):
     """Models whose losses, and a classifier whose answers, are made up."""
     monkeypatch.setattr(grade, "SAMPLES", 100)
     monkeypatch.setattr(grade, "train", lambda kind, args: (kind(784), [200.0, loss], minutes))
@@ -187,11 +217,11 @@ def test_the_bars_are_the_handout_s(small_mnist, outputs, monkeypatch, loss, min
         if len(images) == len(y_test):
             return np.where(np.arange(len(y_test)) < len(y_test) * right / 100, y_test, 9 - y_test)
         answers = np.repeat(np.arange(10), 100)
-        wrong = np.arange(len(answers)) % 100 >= recognised
+        wrong = np.arange(len(answers)) % 100 >= read
         return np.where(wrong, (answers + 1) % 10, answers)
 
     monkeypatch.setattr(grade, "load_classifier", lambda: None)
-    monkeypatch.setattr(grade, "recognise", recognise)
+    monkeypatch.setattr(grade, "read_digits", recognise)
     monkeypatch.setattr(grade, "features", lambda classifier, images: np.random.default_rng(0).normal(size=(20, 2)))
     assert grade.main([]) == passed
 
@@ -201,17 +231,17 @@ def test_untrained_weights_fail(monkeypatch, outputs, capsys):
     for kind in (vae.VAE, vae.CVAE):
         assignment.save_model_weights(kind(784), assignment.parseArguments([]))
     monkeypatch.setattr(grade, "load_classifier", lambda: None)
-    monkeypatch.setattr(grade, "recognise", lambda classifier, images: np.zeros(len(images), int))
+    monkeypatch.setattr(grade, "read_digits", lambda classifier, images: np.zeros(len(images), int))
     monkeypatch.setattr(grade, "features", lambda classifier, images: np.random.default_rng(0).normal(size=(20, 2)))
-    assert grade.main(["--weights"]) == 1
+    assert grade.main(["--load_weights"]) == 1
     printed = capsys.readouterr().out
-    assert printed.count("  NO") == 4  # both test losses, the classifier itself, and 10 % of the samples
+    assert printed.count("  NO") == 2  # the classifier itself, and 10 % of the samples
     assert "10.00  NO" in printed
     assert (outputs / "grade_confusion.png").exists()
 
 
 def test_no_weights_is_one_line(small_mnist, capsys):
-    assert assignment.run(lambda: grade.main(["--weights"])) == 1
+    assert assignment.run(lambda: grade.main(["--load_weights"])) == 1
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -230,6 +260,6 @@ def test_the_confusion_shows_the_counts_where_they_belong(monkeypatch):
     axes = figures[0].axes[0]
     assert {(text.get_position(), text.get_text()) for text in axes.texts} == {((7, 2), "5"), ((3, 3), "90")}
     assert {text.get_text(): text.get_color() for text in axes.texts} == {"5": "black", "90": "white"}  # white on dark
-    assert axes.get_ylabel() == "digit asked for" and axes.get_xlabel() == "recognised as"
+    assert axes.get_ylabel() == "digit asked for" and axes.get_xlabel() == "read as"
     assert axes.get_title() == "title" and list(axes.get_xticks()) == list(axes.get_yticks()) == list(range(10))
     np.testing.assert_allclose(axes.get_images()[0].get_array() ** 2, matrix)

@@ -7,7 +7,6 @@ import warnings
 import numpy as np
 import pytest
 import tensorflow as tf
-
 import vae
 from conftest import keras_setting
 
@@ -47,10 +46,14 @@ def test_bce_is_the_sum_over_all_pixels(rng):
 def test_terms_of_the_loss_are_given_by_image(rng):
     x_hat, x = rng.uniform(0.01, 0.99, (2, 5, 1, 4, 6)).astype(np.float32)
     mu, logvar = rng.standard_normal((2, 5, 3)).astype(np.float32)
-    np.testing.assert_allclose(vae.reconstruction_loss(x_hat, x), -np.sum(
-        x * np.log(x_hat) + (1 - x) * np.log(1 - x_hat), axis=(1, 2, 3)), rtol=1e-5)
     np.testing.assert_allclose(
-        vae.kl_divergence(mu, logvar), np.sum(0.5 * (np.exp(logvar) + mu**2 - 1 - logvar), axis=1), rtol=1e-5)
+        vae.reconstruction_loss(x_hat, x),
+        -np.sum(x * np.log(x_hat) + (1 - x) * np.log(1 - x_hat), axis=(1, 2, 3)),
+        rtol=1e-5,
+    )
+    np.testing.assert_allclose(
+        vae.kl_divergence(mu, logvar), np.sum(0.5 * (np.exp(logvar) + mu**2 - 1 - logvar), axis=1), rtol=1e-5
+    )
 
 
 def test_kl_is_zero_for_the_prior():
@@ -82,11 +85,15 @@ def test_loss_is_finite_for_saturated_pixels():
     assert np.isfinite(vae.loss_function(tf.ones_like(x), x, mu, mu))
 
 
-@pytest.mark.parametrize("x_hat, x, mu, logvar, offending", [
-    ((2, 1, 4, 4), (2, 1, 4, 1), (2, 3), (2, 3), r"\(2, 1, 4, 1\)"),
-    ((2, 1, 4, 4), (1, 1, 4, 4), (2, 3), (2, 3), r"\(1,\)"),
-    ((2, 1, 4, 4), (2, 1, 4, 4), (2, 3), (2, 1), r"\(2, 1\)"),
-    ((2, 1, 4, 4), (2, 1, 4, 4), (1, 3), (1, 3), r"\(1,\)")])
+@pytest.mark.parametrize(
+    "x_hat, x, mu, logvar, offending",
+    [
+        ((2, 1, 4, 4), (2, 1, 4, 1), (2, 3), (2, 3), r"\(2, 1, 4, 1\)"),
+        ((2, 1, 4, 4), (1, 1, 4, 4), (2, 3), (2, 3), r"\(1,\)"),
+        ((2, 1, 4, 4), (2, 1, 4, 4), (2, 3), (2, 1), r"\(2, 1\)"),
+        ((2, 1, 4, 4), (2, 1, 4, 4), (1, 3), (1, 3), r"\(1,\)"),
+    ],
+)
 def test_loss_refuses_shapes_that_would_broadcast(x_hat, x, mu, logvar, offending):
     with pytest.raises(ValueError, match=offending):
         vae.loss_function(*(tf.zeros(shape) for shape in (x_hat, x, mu, logvar)))
@@ -131,8 +138,9 @@ def test_networks_are_three_relu_layers_of_one_width_and_a_sigmoid(kind, rng):
     np.testing.assert_allclose(model.encoder(np.float32(x)), layer_outputs(model.encoder, x), rtol=1e-3, atol=1e-4)
     z = np.float32(rng.normal(size=(5, 3 + c)))
     assert model.decoder(z).shape == (5, 1, 8, 8)
-    np.testing.assert_allclose(np.reshape(model.decoder(z), (5, 64)), layer_outputs(model.decoder, z), rtol=1e-3,
-                               atol=1e-4)
+    np.testing.assert_allclose(
+        np.reshape(model.decoder(z), (5, 64)), layer_outputs(model.decoder, z), rtol=1e-3, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -296,7 +304,8 @@ def test_muon_is_the_orthogonalised_momentum_of_nesterov(layer, rng):
             square = x @ x.T
             x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
         np.testing.assert_allclose(
-            step(optimizer, layer, gradient), learning_rate * 0.2 * np.sqrt(7) * x, rtol=1e-3, atol=1e-6)
+            step(optimizer, layer, gradient), learning_rate * 0.2 * np.sqrt(7) * x, rtol=1e-3, atol=1e-6
+        )
     optimizer = vae.MuonAdam(layer.trainable_variables, [layer.kernel])
     optimizer.use_muon = True
     assert not step(optimizer, layer, np.zeros((5, 7))).any()  # no weight decay
@@ -312,9 +321,13 @@ def test_large_singular_values_come_near_1_and_singular_vectors_stay(rng):
     assert not vae.orthogonalise(tf.zeros((3, 4))).numpy().any()
 
 
-@pytest.mark.parametrize("kind, names", [
-    (vae.VAE, {f"{network}/hidden_{i}" for network in ("encoder", "decoder") for i in (2, 3)}),
-    (vae.CVAE, {"decoder/hidden_2", "decoder/hidden_3", "decoder/pixels"})])
+@pytest.mark.parametrize(
+    "kind, names",
+    [
+        (vae.VAE, {f"{network}/hidden_{i}" for network in ("encoder", "decoder") for i in (2, 3)}),
+        (vae.CVAE, {"decoder/hidden_2", "decoder/hidden_3", "decoder/pixels"}),
+    ],
+)
 def test_muon_is_for_kernels_between_hidden_layers(kind, names, rng):
     """An orthogonal matrix has singular values of 1, and Muon scales it by 0.2 sqrt(its larger side).
 
@@ -343,8 +356,9 @@ def test_gradients_of_none_and_a_part_of_the_variables_are_fine(rng):
     model.optimizer.apply_gradients([(tf.ones_like(v), v) for v in model.decoder.trainable_variables])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Keras says which have none
-        model.optimizer.apply_gradients([(None if "kernel" in v.name else tf.ones_like(v), v)
-                                         for v in model.trainable_variables])
+        model.optimizer.apply_gradients(
+            [(None if "kernel" in v.name else tf.ones_like(v), v) for v in model.trainable_variables]
+        )
     moved = [not np.array_equal(a, b) for a, b in zip(before, model.get_weights())]
     kernels = [w.ndim == 2 for w in before]
     decoder = [False] * 10 + [True] * 8 if len(before) == 18 else None
@@ -394,13 +408,18 @@ def test_weights_files_hold_the_weights_alone(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_summary_names_the_layers_and_their_shapes(kind):
-    lines = []
+def test_the_summary_names_the_layers_and_counts_their_weights(kind):
+    lines, c, h = [], 10 * (kind is vae.CVAE), 384
     kind(784).summary(print_fn=lambda line, **_: lines.append(line))
-    text = "\n".join(lines)
-    for name, shape in (("encoder", "(None, 384)"), ("mu", "(None, 15)"), ("logvar", "(None, 15)"),
-                        ("decoder", "(None, 1, 28, 28)")):
-        assert any(name in line and shape in line for line in text.splitlines()), (name, text)
+    hidden = 2 * (h + 1) * h
+    for name, count in (
+        ("encoder", (784 + c + 1) * h + hidden),
+        ("mu", (h + 1) * 15),
+        ("logvar", (h + 1) * 15),
+        ("decoder", (15 + c + 1) * h + hidden + (h + 1) * 784),
+    ):
+        rows = [line for line in "\n".join(lines).splitlines() if name in line]
+        assert any(str(count) in row.replace(",", "") for row in rows), (name, count, rows)
 
 
 def test_a_frozen_encoder_is_not_among_what_is_trained():
