@@ -64,6 +64,13 @@ def rendered_mnist(rendered, monkeypatch):
     return data
 
 
+def second_input(model, labels):
+    """The one-hot classes of a `CVAE`, as the only element of a tuple; () for a `VAE`."""
+    import vae
+
+    return (np.eye(10, dtype=np.float32)[labels],) if isinstance(model, vae.CVAE) else ()
+
+
 def arguments(learning_rate=1e-3, **others):
     """What `train_vae` needs of the command line's arguments."""
     return argparse.Namespace(learning_rate=learning_rate, **others)

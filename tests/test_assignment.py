@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import vae
-from conftest import arguments, keras_setting, needs_mnist, small_arrays
+from conftest import arguments, keras_setting, needs_mnist, second_input, small_arrays
 
 KINDS = [vae.VAE, vae.CVAE]
 
@@ -164,7 +164,7 @@ def test_real_mnist_is_read_and_named():
     assert np.bincount(data.y_test).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 
 
-def test_without_mnist_digits_are_rendered_and_it_is_said(monkeypatch, capsys, rendered):
+def test_without_mnist_digits_are_rendered_with_a_warning(monkeypatch, capsys, rendered):
     def no_download():
         raise Exception("no network")
 
@@ -231,12 +231,12 @@ def test_the_total_is_the_sum_of_the_batch_losses(kind):
     model.logvar_layer.bias.assign(tf.fill((15,), -30.0))  # no noise
     expected = 0
     for x, y in batches:
-        x_hat, mu, logvar = model(x, *([np.eye(10)[y.numpy()]] if kind is vae.CVAE else []))
+        x_hat, mu, logvar = model(x, *second_input(model, y.numpy()))
         expected += float(vae.loss_function(x_hat, x, mu, logvar))
     assert train(model, batches, arguments(1e-12)) == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_class_in_the_wrong_place_is_heard():
+def test_a_model_that_can_only_read_the_class_learns_two_classes_apart():
     """Training hands each image its own label: a model that reads only the class learns two classes apart."""
     images = np.zeros((64, 1, 28, 28), np.float32)
     images[::2] = 1.0
@@ -411,7 +411,7 @@ def test_images_outside_of_0_and_1_are_refused_before_a_step(images):
     assert same_weights(before, model.get_weights()) and steps_of(model) == 0
 
 
-def test_the_range_that_was_found_is_said():
+def test_the_message_gives_the_range_that_was_found():
     with pytest.raises(ValueError, match="got -2 to 255$"):
         train(vae.VAE(784), [(np.resize([-2.0, 255.0], (4, 1, 28, 28)), np.zeros(4))])
 
@@ -489,7 +489,7 @@ def test_evaluate_is_the_loss_on_the_test_images(kind, monkeypatch):
     data = assignment.new_data("more", images[:1], y[:1], images, y)
     monkeypatch.setattr(assignment, "load_data", functools.lru_cache(lambda: data))
     x = images[:, None] / np.float32(255)
-    x_hat, mu, logvar = map(np.asarray, model(x, *([np.eye(10)[y]] if kind is vae.CVAE else [])))
+    x_hat, mu, logvar = map(np.asarray, model(x, *second_input(model, y)))
     expected = -np.sum(x * np.log(x_hat) + (1 - x) * np.log(1 - x_hat), dtype=np.float64) / 2300
     expected_kl = np.sum(0.5 * (np.exp(logvar) + mu**2 - 1 - logvar)) / 2300
     reconstruction, kl, means = assignment.evaluate(model)
@@ -519,7 +519,7 @@ def test_a_terminal_shows_a_bar_with_the_loss(small_mnist, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_weights_return_and_leave_no_litter(outputs, kind):
+def test_weights_are_loaded_as_saved_and_no_other_file_is_left(outputs, kind):
     saved, loaded = kind(784), kind(784)
     saved.set_weights([weights + 1.0 for weights in saved.get_weights()])
     assignment.save_model_weights(saved, arguments(is_cvae=kind is vae.CVAE))
@@ -766,7 +766,7 @@ def test_reconstructions_stand_below_their_images_two_of_each_digit(kind, drawn,
     chosen = [i for digit in range(10) for i in (digit, digit + 10)]  # the labels are 0 to 9, again and again
     x = data["x_test"][chosen] / np.float32(255)
     np.testing.assert_allclose(images[0], x, atol=1e-6)
-    x_hat = model(x[:, None], *([np.eye(10)[np.repeat(np.arange(10), 2)]] if kind is vae.CVAE else []))[0]
+    x_hat = model(x[:, None], *second_input(model, np.repeat(np.arange(10), 2)))[0]
     np.testing.assert_allclose(images[1], x_hat[:, 0], atol=1e-3)
     assert len(np.unique(images[1].reshape(20, -1), axis=0)) == 20  # no two are the same
     figure = drawn[f"{kind.__name__.lower()}_reconstructions.png"][1]

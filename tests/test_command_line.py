@@ -12,7 +12,7 @@ import grade
 import numpy as np
 import pytest
 import vae
-from conftest import CODE, small_arrays
+from conftest import CODE, arguments, small_arrays
 
 SHORT = ("--batch_size", "200", "--num_epochs", "2")
 
@@ -25,7 +25,7 @@ def main(*arguments):
 # ------------------------------------------------------------------------------------------------ in other processes
 
 
-def test_runs_in_hostile_environments_are_clean(tmp_path):
+def test_a_copy_of_two_files_runs_with_settings_that_are_in_the_way(tmp_path):
     """A copy of the two files that a grader takes, run as a user does, but with settings that are in the way."""
     code, outputs = tmp_path / "pröject" / "code", tmp_path / "pröject" / "outputs"
     code.mkdir(parents=True)
@@ -63,6 +63,20 @@ def test_runs_in_hostile_environments_are_clean(tmp_path):
     done = subprocess.run(["sh", "-c", closed, "sh", *command, "--load_weights"], env=environment)
     assert done.returncode == 0 and picture.exists()
     assert (outputs / "cvae.weights.h5").read_bytes() == weights
+
+
+def test_the_example_of_the_readme_runs_as_it_stands(tmp_path, monkeypatch):
+    """In a copy of the project, with saved weights."""
+    from matplotlib.image import imread
+
+    shutil.copytree(CODE, tmp_path / "code")
+    (tmp_path / "outputs").mkdir()
+    monkeypatch.setattr(assignment, "OUTPUTS", tmp_path / "outputs")
+    assignment.save_model_weights(vae.CVAE(784), arguments(is_cvae=True))
+    (block,) = re.findall(r"```python\n(.*?)```", (CODE.parent / "README.md").read_text("utf-8"), re.S)
+    done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert imread(tmp_path / "outputs" / "sevens.png").shape[:2] == (28, 5 * 28)
 
 
 def test_the_default_path_learns_with_noise_of_its_own_and_repeats_by_seed(tmp_path):

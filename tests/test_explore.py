@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 import vae
 from browser import BROWSER, DRIVER, draw, find, open_chromium, open_page, resize, touch
-from conftest import arguments, needs_mnist
+from conftest import arguments, needs_mnist, second_input
 
 needs_browser = pytest.mark.skipif(not (BROWSER and DRIVER), reason="there is no chromium with its chromedriver")
 RECORD = {
@@ -188,7 +188,7 @@ def test_the_page_decodes_and_encodes_as_keras_does(browser, page, rendered, kin
         pixels.tolist(),
         [int(d) if kind == "cvae" else None for d in y],
     )
-    _, mu, logvar = model(pixels.reshape(50, 1, 28, 28), *([np.eye(10)[y]] if kind == "cvae" else []))
+    _, mu, logvar = model(pixels.reshape(50, 1, 28, 28), *second_input(model, y))
     np.testing.assert_allclose([code["mu"] for code in codes], mu, atol=0.1)
     np.testing.assert_allclose([code["logvar"] for code in codes], logvar, atol=0.5)
     assert np.asarray(mu).std() > 0.2
@@ -198,7 +198,7 @@ def test_the_page_decodes_and_encodes_as_keras_does(browser, page, rendered, kin
 
 
 @needs_browser
-def test_it_asks_the_network_for_nothing_and_logs_no_error(browser, page):
+def test_the_page_loads_nothing_and_logs_no_error(browser, page):
     for button in ("#random", "#zero"):
         find(browser, button)[0].click()
     draw(browser, [(0.5, 0.2), (0.5, 0.8)])
@@ -332,7 +332,8 @@ def test_a_drawn_one_is_as_high_as_wide_and_as_centred_as_mnist_s(browser):
     ones = [statistics(image) for image in data.x_test.numpy()[data.y_test.numpy() == 1] / 255]
     low, high = np.quantile([values for width, values in ones if width <= 6], [0.1, 0.9], axis=0)
     _, drawn = statistics(shown_pixels(browser)[0, 0])
-    assert ((low - 0.01 <= drawn) & (drawn <= high + 0.01)).all(), (low, drawn, high)
+    row = np.array([1, 0, 0, 0])  # the drawing may stand between two rows
+    assert ((low - row <= drawn) & (drawn <= high + row)).all(), (low, drawn, high)
 
 
 @needs_browser
@@ -390,7 +391,7 @@ def test_the_loss_of_the_drawing_is_shown_with_its_terms(browser, page, kind):
     draw(browser, [(0.3, 0.2), (0.7, 0.2), (0.4, 0.8)])
     numbers = [float(number) for number in re.findall(r"\d+\.\d", text(browser, "#loss"))]
     x, model = shown_pixels(browser).astype(float), page[1][kind]
-    _, mu, logvar = (np.asarray(value) for value in model(x, *([np.eye(10)[[7]]] if kind == "cvae" else [])))
+    _, mu, logvar = (np.asarray(value) for value in model(x, *second_input(model, [7])))
     z = np.concatenate([mu, np.eye(10)[[7]]], axis=1) if kind == "cvae" else mu
     x_hat = np.asarray(model.decoder(z.astype(np.float32)), float)
     reconstruction = -np.sum(x * np.log(x_hat) + (1 - x) * np.log(1 - x_hat))
@@ -540,14 +541,14 @@ def test_the_vae_shows_one_image_and_draws_without_a_class(browser, page):
 
 
 @needs_browser
-def test_it_says_what_the_weights_are_of(browser):
+def test_the_page_names_the_run_of_its_weights(browser):
     text = find(browser, "#run")[0].text
     assert text == "CVAE with 15 latents, trained on some <data> for 2 epochs; test loss 100.50 nats per image."
 
 
 @needs_browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_telephone_shows_all_of_it_in_light_and_dark(browser, scheme):
+def test_360_pixels_show_the_whole_width_in_light_and_dark(browser, scheme):
     resize(browser, 360, 780)
     browser.execute_cdp_cmd(
         "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
@@ -596,7 +597,7 @@ def test_everything_that_can_be_used_has_a_name(browser):
 # ------------------------------------------------------------------------------------------------------ the command
 
 
-def test_the_page_of_one_model_is_written_and_said(outputs, capsys):
+def test_a_page_of_one_model_is_written(outputs, capsys):
     outputs.mkdir()
     save(vae.VAE(784), outputs)
     assert assignment.run(lambda: explore.main([])) == 0

@@ -213,7 +213,7 @@ def test_the_limits_are_the_handout_s(small_mnist, outputs, monkeypatch, loss, m
     data = assignment.new_data("made up", *[np.zeros((2000, 28, 28)), y_test] * 2)
     monkeypatch.setattr(assignment, "load_data", functools.lru_cache(lambda: data))
 
-    def recognise(classifier, images):
+    def read_digits(classifier, images):
         if len(images) == len(y_test):
             return np.where(np.arange(len(y_test)) < len(y_test) * right / 100, y_test, 9 - y_test)
         answers = np.repeat(np.arange(10), 100)
@@ -221,7 +221,7 @@ def test_the_limits_are_the_handout_s(small_mnist, outputs, monkeypatch, loss, m
         return np.where(wrong, (answers + 1) % 10, answers)
 
     monkeypatch.setattr(grade, "load_classifier", lambda: None)
-    monkeypatch.setattr(grade, "read_digits", recognise)
+    monkeypatch.setattr(grade, "read_digits", read_digits)
     monkeypatch.setattr(grade, "features", lambda classifier, images: np.random.default_rng(0).normal(size=(20, 2)))
     assert grade.main([]) == passed
 
@@ -245,7 +245,7 @@ def test_no_weights_is_one_line(small_mnist, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_file_for_the_figures_that_cannot_be_written_is_said_first(monkeypatch, capsys):
+def test_a_json_file_that_cannot_be_written_is_an_error_before_grading(monkeypatch, capsys):
     monkeypatch.setattr(grade, "grade", lambda options: pytest.fail("graded"))
     assert assignment.run(lambda: grade.main(["--json", "/no/such/folder/f.json"])) == 1
     assert "/no/such/folder" in capsys.readouterr().err
