@@ -49,11 +49,11 @@ class VAE(Autoencoder):
         super().__init__(input_size, latent_size)
         image = layers.Input((1, self.image_size, self.image_size))
         # (N, 1, H, W) -> (N, D) -> (N, H_d)
-        self.encoder = network("encoder", image, layers.Flatten(), *hidden_layers(self.hidden_dim))
+        self.encoder = mlp("encoder", image, layers.Flatten(), *hidden_layers(self.hidden_dim))
         self.mu_layer, self.logvar_layer = posterior_layers(latent_size)  # (N, H_d) -> (N, Z) each
         # (N, Z) -> (N, H_d) -> (N, 1, H, W)
         z = layers.Input((latent_size,))
-        self.decoder = network("decoder", z, *hidden_layers(self.hidden_dim), *pixel_layers(self.image_size))
+        self.decoder = mlp("decoder", z, *hidden_layers(self.hidden_dim), *pixel_layers(self.image_size))
         self(tf.keras.Input((1, self.image_size, self.image_size)))  # creates all weights
         muon_kernels = kernels(self.encoder, "hidden_2", "hidden_3") + kernels(self.decoder, "hidden_2", "hidden_3")
         self.optimizer = MuonAdam(self.trainable_variables, muon_kernels)
@@ -81,11 +81,11 @@ class CVAE(Autoencoder):
         self.num_classes = num_classes
         # (N, D + C) -> (N, H_d)
         x_and_c = layers.Input((input_size + num_classes,))
-        self.encoder = network("encoder", x_and_c, *hidden_layers(self.hidden_dim))
+        self.encoder = mlp("encoder", x_and_c, *hidden_layers(self.hidden_dim))
         self.mu_layer, self.logvar_layer = posterior_layers(latent_size)  # (N, H_d) -> (N, Z) each
         # (N, Z + C) -> (N, H_d) -> (N, 1, H, W)
         z_and_c = layers.Input((latent_size + num_classes,))
-        self.decoder = network("decoder", z_and_c, *hidden_layers(self.hidden_dim), *pixel_layers(self.image_size))
+        self.decoder = mlp("decoder", z_and_c, *hidden_layers(self.hidden_dim), *pixel_layers(self.image_size))
         self([tf.keras.Input((1, self.image_size, self.image_size)), tf.keras.Input((num_classes,))])  # creates weights
         scale_class_weights(self.encoder, num_classes, self.image_size)
         scale_class_weights(self.decoder, num_classes, self.image_size)
@@ -105,8 +105,8 @@ class CVAE(Autoencoder):
         return self.decoder(tf.concat([z, c], axis=1)), mu, logvar  # (N, Z + C) -> (N, 1, H, W)
 
 
-def network(name, *stack):
-    """Layers in a row, the first of which is the input."""
+def mlp(name, *stack):
+    """A network of layers in a row, the first of which is the input."""
     return tf.keras.Sequential(stack, name=name)
 
 
@@ -153,10 +153,11 @@ class MuonAdam(tf.keras.optimizers.Adam):
     orthogonal, times the learning rate and 0.2 sqrt(max(F, G)) (https://arxiv.org/abs/2502.16982). All other variables
     get Adam's update.
 
-    `assignment.train_vae` uses it from `MUON_BATCH_SIZE` on. Its time does not depend on the batch size, and it needs
-    fewer steps than Adam: see "What made the difference" in `outputs/README.md`. The kernels are those between hidden
-    layers, and in a CVAE the decoder's alone, with the one of the pixels: with its encoder's, samples show more wrong
-    digits.
+    `assignment.train_vae` uses it from `MUON_BATCH_SIZE` on: its time does not depend on the batch size, and for small
+    batches it would be longer than that of the network. With batches of 1024 the default run ends at a test loss of
+    98.1 nats (CVAE) and 99.5 (VAE), with Adam alone at 107.1 and 109.4. The kernels are those between hidden layers. In
+    a CVAE they are the decoder's alone, and that of the pixels: with the encoder's too, 97.8 % of the samples are read
+    as the digit asked for, not 99.2 % (`tests/results.py ablation`, medians of three seeds).
     """
 
     def __init__(self, variables, muon_kernels):

@@ -23,7 +23,6 @@ import tensorflow as tf
 from vae import CVAE, MUON_BATCH_SIZE, VAE, loss_function
 
 ROUNDS = 3
-THRESHOLDS = (110, 105, 100)  # test losses to reach, nats per image
 EAGER_IMAGES = 10_240  # the eager loop is timed on so many images, and scaled to an epoch
 
 
@@ -81,16 +80,6 @@ def train_by_adam(model, batches, args):
         train(model, batches, args)
 
 
-def usual_model(kind):
-    """As most solutions have it: Keras' own initial weights, the class as it is, and Adam at its default rate."""
-    model = kind(784)
-    for layer in (*model.encoder.layers, model.mu_layer, model.logvar_layer, *model.decoder.layers):
-        if isinstance(layer, tf.keras.layers.Dense):
-            layer.kernel.assign(tf.keras.initializers.GlorotUniform()(layer.kernel.shape))
-            layer.bias.assign(tf.zeros_like(layer.bias))
-    return model, tf.keras.optimizers.Adam(1e-3)
-
-
 def eager_epoch(model, optimizer, batches):
     """The loop as it is usually written: a GradientTape a batch, and no graph."""
     for images, labels in batches:
@@ -123,7 +112,7 @@ def bench_epochs():
         loader, args = assignment.load_mnist(batch_size), arguments(batch_size)
         model, adam, sgd = kind(784), kind(784), kind(784)
         sgd.optimizer = tf.keras.optimizers.SGD(1e-9)  # next to nothing: what is left is the network
-        usual, optimizer = usual_model(kind)
+        usual, optimizer = kind(784), tf.keras.optimizers.Adam(1e-3)
         few = loader.take(EAGER_IMAGES // batch_size)
         train(model, loader.take(1), args)
         train_by_adam(adam, loader.take(1), args)
@@ -161,38 +150,9 @@ def bench_epochs():
         )
 
 
-def race(epoch, model, loader, num_epochs):
-    """Seconds of training until the test loss is below each threshold, and the test loss at the end.
-
-    `epoch(batches)` trains. The test loss is taken four times an epoch; its time does not count.
-    """
-    reached, spent = [np.inf] * len(THRESHOLDS), 0.0
-    for _ in range(num_epochs):
-        for _, part in quarters(loader):
-            spent += seconds(epoch, part)
-            loss = sum(assignment.evaluate(model)[:2])
-            reached = [min(time, spent) if loss < threshold else time for time, threshold in zip(reached, THRESHOLDS)]
-    return *reached, loss
-
-
-def bench_race():
-    print(f"\n| seconds until the test loss is below | {' | '.join(map(str, THRESHOLDS))} | test loss at the end |")
-    print("| --- " * (len(THRESHOLDS) + 2) + "|")
-    for kind in (VAE, CVAE):
-        args, model, (usual, optimizer) = arguments(1024, 5), kind(784), usual_model(kind)
-        for name, runner in (
-            ("this project, batch 1024", (lambda part: train(model, part, args), model, assignment.load_mnist(1024))),
-            ("usual, batch 128", (lambda part: eager_epoch(usual, optimizer, part), usual, assignment.load_mnist(128))),
-        ):
-            *reached, loss = race(*runner, 5)
-            cells = " | ".join(f"{time:.0f}" if np.isfinite(time) else "not in 5 epochs" for time in reached)
-            print(f"| {kind.__name__}, {name} | {cells} | {loss:.2f} |", flush=True)
-
-
 if __name__ == "__main__":
     if not os.environ.get("MNIST_NPZ"):
         print("MNIST_NPZ is not set: timing whatever data assignment.load_data finds")
-    print(f"{processor()}, {os.cpu_count()} cores, TensorFlow {tf.__version__}; medians of {ROUNDS}, the race once")
+    print(f"{processor()}, {os.cpu_count()} cores, TensorFlow {tf.__version__}; medians of {ROUNDS} rounds")
     bench_command()  # first: a child's peak memory starts at its parent's
     bench_epochs()
-    bench_race()
