@@ -233,8 +233,9 @@ def evaluate(model):
 def classify(model, images):
     """p(c|x) of a `CVAE` for images x (N, 1, H, W) in [0, 1]: (N, C) float32, rows that add up to 1.
 
-    By Bayes' rule with equal priors it is proportional to p(x|c), for which exp(-loss(x, c)) stands, the loss of the
-    handout, "Loss Function", with z = mu: a lower bound of p(x|c) but for that (Kingma & Welling, equation 3).
+    By Bayes' rule with equal priors it is proportional to p(x|c). For this stands exp(-loss(x, c)), where loss is the
+    handout's ("Loss Function") of each image, with z = mu in place of a sample; with samples, -loss is a lower bound of
+    log p(x|c) (Kingma & Welling, equation 3).
     """
     losses = []
     for c in np.eye(model.num_classes):

@@ -392,6 +392,17 @@ def test_a_caller_s_optimizer_keeps_its_schedule_and_a_new_one_is_used():
         assert moved == [True, False] and steps_of(model) == 6  # the rate is 0 from the fourth step on
 
 
+def test_a_caller_s_adam_trains_a_model_whose_encoder_was_frozen_before():
+    model = vae.CVAE(784)
+    model.encoder.trainable = False
+    train(model, loader())
+    model.encoder.trainable = True
+    model.optimizer = tf.keras.optimizers.Adam(1e-3)
+    before = model.encoder.get_weights()
+    train(model, loader())
+    assert steps_of(model) == 3 and not same_weights(before, model.encoder.get_weights())
+
+
 def test_building_a_trained_model_again_keeps_the_optimizer_s_state():
     model = vae.VAE(784)
     train(model, loader())
@@ -485,13 +496,13 @@ def test_both_models_learn_under_every_policy_of_keras(kind, setting):
 def test_evaluate_is_the_loss_on_the_test_images(kind, monkeypatch):
     model = kind(784)
     model.logvar_layer.bias.assign(tf.fill((15,), -30.0))  # no noise
-    images, y = np.random.default_rng(0).integers(0, 256, (2300, 28, 28), np.uint8), np.arange(2300) % 10
+    images, y = np.random.default_rng(0).integers(0, 256, (2600, 28, 28), np.uint8), np.arange(2600) % 10
     data = assignment.new_data("more", images[:1], y[:1], images, y)
     monkeypatch.setattr(assignment, "load_data", functools.lru_cache(lambda: data))
     x = images[:, None] / np.float32(255)
     x_hat, mu, logvar = map(np.asarray, model(x, *second_input(model, y)))
-    expected = -np.sum(x * np.log(x_hat) + (1 - x) * np.log(1 - x_hat), dtype=np.float64) / 2300
-    expected_kl = np.sum(0.5 * (np.exp(logvar) + mu**2 - 1 - logvar)) / 2300
+    expected = -np.sum(x * np.log(x_hat) + (1 - x) * np.log(1 - x_hat), dtype=np.float64) / 2600
+    expected_kl = np.sum(0.5 * (np.exp(logvar) + mu**2 - 1 - logvar)) / 2600
     reconstruction, kl, means = assignment.evaluate(model)
     assert reconstruction == pytest.approx(expected, rel=1e-6) and kl == pytest.approx(expected_kl, rel=1e-5)
     np.testing.assert_allclose(means, mu, rtol=1e-4, atol=1e-5)
