@@ -4,7 +4,6 @@ The models and their loss are in `vae.py`. Everything is written to `outputs/` i
 """
 
 import argparse
-import contextlib
 import functools
 import itertools
 import json
@@ -24,7 +23,6 @@ from vae import CVAE, MUON_BATCH_SIZE, VAE, MuonAdam, kl_divergence, loss_functi
 import numpy as np  # vae is imported first: it names Keras' backend
 import tensorflow as tf
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 OUTPUTS = pathlib.Path(__file__).resolve().parent.parent / "outputs"
 MNIST_CHECKSUM = 0x1939F699  # CRC-32 of the bytes of x_train, y_train, x_test and y_test
@@ -39,47 +37,39 @@ Data = namedtuple("Data", ("name", "x_train", "y_train", "x_test", "y_test"))
 def load_data():
     """MNIST from `$MNIST_NPZ`, else through Keras (its cache or its download), else digits rendered from fonts.
 
-    Returns `Data`, held once per process. Its name is "MNIST" only if its arrays are MNIST's, to the last byte. Raises
-    ValueError if `$MNIST_NPZ` is not a valid `mnist.npz`, or if there is no MNIST and no `rendered_digits.py`.
+    Returns `Data`, held once per process. ValueError if `$MNIST_NPZ` is not valid, or if nothing is found.
     """
     if path := os.environ.get("MNIST_NPZ"):
-        return new_data(pathlib.Path(path).name, *read_npz(path))
+        try:
+            with np.load(path) as archive:
+                arrays = [archive[name] for name in ("x_train", "y_train", "x_test", "y_test")]
+            return new_data(pathlib.Path(path).name, *arrays)
+        except Exception as error:  # NumPy, zip and deflate raise many kinds
+            raise ValueError(f"MNIST_NPZ={path} is not a valid mnist.npz ({error}): unset it, or use another") from None
     try:
         train, test = tf.keras.datasets.mnist.load_data()
         return new_data("Keras' mnist.npz", *train, *test)
     except Exception as error:  # Keras raises a bare Exception where the download fails
-        advice = "To use MNIST, set MNIST_NPZ to the path of an mnist.npz."
-        missing = f"MNIST could not be loaded ({first_line(error)}). {advice}"
+        missing = f"MNIST could not be loaded ({error}). To use it, set MNIST_NPZ to the path of an mnist.npz."
     try:
         from rendered_digits import rendered_digits
     except ImportError:
         raise ValueError(missing) from None
-    substitute = "Using digits RENDERED FROM FONTS instead: losses and pictures are NOT MNIST's."
-    print(f"\n{'*' * 88}\nWARNING: {missing}\n{substitute}\n{'*' * 88}\n", file=sys.stderr, flush=True)
+    warning = f"WARNING: {missing}\nUsing digits RENDERED FROM FONTS instead: losses and pictures are NOT MNIST's."
+    print(f"\n{'*' * 88}\n{warning}\n{'*' * 88}\n", file=sys.stderr, flush=True)
     train, test = rendered_digits()
     return new_data("rendered digits, not MNIST", *train, *test)
 
 
 def new_data(name, *arrays):
-    """`Data` of x_train, y_train, x_test and y_test, with this name unless they are MNIST."""
-    checksum = zlib.crc32(b"".join(np.asarray(array, np.uint8).tobytes() for array in arrays))
+    """`Data` of x_train, y_train, x_test and y_test; its name is "MNIST" if they are MNIST's to the last byte."""
+    for x, y in (arrays[:2], arrays[2:]):
+        valid = x.size and x.dtype == np.uint8 and x.shape == (len(y), 28, 28) and y.ndim == 1
+        if not valid or not np.isin(y, range(10)).all():
+            got = f"{x.dtype} {x.shape} and {y.dtype} {y.shape}"
+            raise ValueError(f"images must be uint8 (N, 28, 28) and labels (N,) from 0 to 9, got {got}")
+    checksum = zlib.crc32(b"".join(array.astype(np.uint8).tobytes() for array in arrays))
     return Data("MNIST" if checksum == MNIST_CHECKSUM else name, *map(tf.constant, arrays, (tf.uint8, tf.int32) * 2))
-
-
-def read_npz(path):
-    """x_train, y_train, x_test and y_test of an `mnist.npz`. ValueError if it is not a valid one."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = [archive[name] for name in ("x_train", "y_train", "x_test", "y_test")]
-        for x, y in (arrays[:2], arrays[2:]):
-            if x.dtype != np.uint8 or x.shape[1:] != (28, 28) or len(x) == 0:
-                raise ValueError(f"images must be uint8 of shape (N, 28, 28), got {x.dtype} {x.shape}")
-            if y.dtype.kind not in "iu" or y.shape != x.shape[:1] or not 0 <= y.min() <= y.max() <= 9:
-                raise ValueError(f"labels must be {len(x)} integers from 0 to 9, got {y.dtype} {y.shape}")
-    except Exception as error:  # NumPy, zip and deflate raise many kinds
-        reason = first_line(error)
-        raise ValueError(f"MNIST_NPZ={path} is not a valid mnist.npz ({reason}): use another, or unset it") from error
-    return arrays
 
 
 def one_hot(labels, class_size):
@@ -110,28 +100,22 @@ def load_mnist(batch_size, buffer_size=1024):
     it: all images are shuffled, because MNIST is ordered by writer.
     """
     data = load_data()
-    if not 1 <= batch_size <= len(data.x_train):
-        raise ValueError(f"batch_size must be from 1 to {len(data.x_train)}, the number of images, got {batch_size}")
-
-    def gather(indices):  # the images stay uint8: shuffling moves indices
-        return to_pixels(tf.gather(data.x_train, indices)), tf.gather(data.y_train, indices)
-
-    indices = tf.data.Dataset.range(len(data.x_train)).shuffle(len(data.x_train))
-    options = tf.data.Options()
-    options.autotune.enabled = False  # there is nothing to tune, and each epoch would end by waiting for the tuner
-    return indices.batch(batch_size, drop_remainder=True).map(gather).prefetch(2).with_options(options)
+    n = len(data.x_train)
+    if not 1 <= batch_size <= n:
+        raise ValueError(f"batch_size must be from 1 to {n}, the number of images, got {batch_size}")
+    indices = tf.data.Dataset.range(n).shuffle(n).batch(batch_size, drop_remainder=True)  # the images stay uint8
+    return indices.map(lambda i: (to_pixels(tf.gather(data.x_train, i)), tf.gather(data.y_train, i))).prefetch(2)
 
 
 # -------------------------------------------------------------------------------------------------------- training
 def train_vae(model, train_loader, args, is_cvae=False):
     """Trains for one epoch (handout, "Train our VAE", "Train our CVAE"); called again, training continues.
 
-    `model` is a `VAE`, or a `CVAE` if `is_cvae`, else TypeError. Its `optimizer` is used, and keeps its state.
-    `train_loader` gives batches of images (B, 1, H, W) in [0, 1] and labels (B,). ValueError if the first is not like
-    that, if there is none, or if the loader repeats without end. `args` has `learning_rate` and perhaps `num_epochs`
-    (else 10), the length of the run for `learning_rate_schedule`; in further calls the rate stays at its last, lowest
-    value. An optimizer that is not the constructor's keeps its own rate.
-    Returns the sum of the batches' losses, a float: `total / len(train_loader)` is the average loss per image.
+    `model` is a `VAE`, or a `CVAE` if `is_cvae`, else TypeError. `train_loader` gives batches of images (B, 1, H, W) in
+    [0, 1] and labels (B,), ValueError if the first is not like that. `args` has `learning_rate`, the peak of
+    `learning_rate_schedule`, and perhaps `num_epochs` (else 10), its length: in later calls the rate stays at its end.
+    A caller's own optimizer in `model.optimizer` keeps its own rate. Returns the sum of the batches' losses, a float:
+    `total / len(train_loader)` is the average loss per image.
     """
     if is_cvae != isinstance(model, CVAE):
         raise TypeError(f"a {type(model).__name__} is trained with is_cvae={not is_cvae}")
@@ -161,10 +145,9 @@ def check_first_batch(model, train_loader):
         raise ValueError("the loader repeats without end: leave out .repeat()")
     batches = iter(train_loader)
     batch = next(batches, None)
-    if batch is None and batches is train_loader:
-        raise ValueError("the loader has no batches left: a generator can be used for one epoch only")
     if batch is None:
-        raise ValueError("the loader is empty: are there fewer images than a batch has?")
+        why = "it can be used for one epoch only" if batches is train_loader else "it is empty"
+        raise ValueError(f"the loader has no batches: {why}")
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
         raise ValueError(f"a batch must be a pair (images, labels), got a {type(batch).__name__}")
     images, labels = map(tf.convert_to_tensor, batch)
@@ -193,10 +176,7 @@ def learning_rate_schedule(step, num_steps, learning_rate, batch_size):
 
 
 def compile_train_step(model):
-    """A step of training as a graph, a function of images and labels that returns the loss.
-
-    It is kept where Keras keeps its own, and made anew if the optimizer or what is trained has changed since.
-    """
+    """A step of training as a graph, (images, labels) -> loss; a new one if optimizer or trained variables changed."""
     made_for = model.optimizer, getattr(model.optimizer, "use_muon", None), [id(v) for v in model.trainable_variables]
     if getattr(model.train_function, "made_for", None) != made_for:
 
@@ -210,7 +190,7 @@ def compile_train_step(model):
             return loss
 
         train_step.made_for = made_for
-        model.train_function = train_step
+        model.train_function = train_step  # where Keras keeps its own
     return model.train_function
 
 
@@ -221,21 +201,17 @@ def forward(model, images, labels):
 
 def evaluate(model):
     """Reconstruction loss and KL on the test images, nats per image, whose sum is the loss; and their mu (N, Z)."""
-    data, sums, means = load_data(), np.zeros(2), []
-    for i in range(0, len(data.x_test), 2500):  # all at once would take more memory
-        images = to_pixels(data.x_test[i : i + 2500])
-        x_hat, mu, logvar = forward(model, images, data.y_test[i : i + 2500])
-        sums += [np.sum(term, dtype=float) for term in (reconstruction_loss(x_hat, images), kl_divergence(mu, logvar))]
-        means.append(mu)
-    return *(sums / len(data.x_test)), np.concatenate(means)
+    images, labels = to_pixels(load_data().x_test), load_data().y_test
+    x_hat, mu, logvar = forward(model, images, labels)
+    terms = reconstruction_loss(x_hat, images), kl_divergence(mu, logvar)
+    return *(np.mean(term, dtype=float) for term in terms), mu.numpy()
 
 
 def classify(model, images):
     """p(c|x) of a `CVAE` for images x (N, 1, H, W) in [0, 1]: (N, C) float32, rows that add up to 1.
 
-    By Bayes' rule with equal priors it is proportional to p(x|c). For this stands exp(-loss(x, c)), where loss is the
-    handout's ("Loss Function") of each image, with z = mu in place of a sample; with samples, -loss is a lower bound of
-    log p(x|c) (Kingma & Welling, equation 3).
+    By Bayes' rule with equal priors, p(c|x) is proportional to p(x|c), here estimated by exp(-loss(x, c)): the loss is
+    the handout's, of which -loss is a lower bound of log p(x|c) (Kingma & Welling, equation 3), but with z = mu.
     """
     losses = []
     for c in np.eye(model.num_classes):
@@ -247,49 +223,28 @@ def classify(model, images):
 
 
 # --------------------------------------------------------------------------------------------------------- weights
-@contextlib.contextmanager
-def replacing(path):
-    """A path to write to, which then replaces `path` atomically. OSError if that fails; the old file is unchanged."""
-    partial = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        path.parent.mkdir(exist_ok=True)
-        yield partial
-        os.replace(partial, path)
-    except (OSError, RuntimeError, ValueError) as error:  # the last two are h5py's, where closing the file fails
-        raise OSError(f"cannot write {path} ({first_line(error)}); the old file is unchanged") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-
-
 def output_path(model, ending):
     """The path of the file in `outputs/` with the name of the kind of the model, and this ending."""
     return OUTPUTS / f"{'cvae' if isinstance(model, CVAE) else 'vae'}{ending}"
 
 
 def save_model_weights(model, args):
-    """Saves the weights as `outputs/cvae.weights.h5` or `outputs/vae.weights.h5`. OSError if that fails.
-
-    The record of the run behind older weights (`saved_run`) is removed.
-    """
-    with replacing(output_path(model, ".weights.h5")) as partial:
-        model.save_weights(str(partial))
-        output_path(model, ".run.json").unlink(missing_ok=True)
+    """Saves the weights as `outputs/{vae,cvae}.weights.h5`. OSError if that fails: the old file is then unchanged."""
+    partial = output_path(model, ".partial.weights.h5")
+    partial.parent.mkdir(exist_ok=True)
+    model.save_weights(str(partial))
+    output_path(model, ".run.json").unlink(missing_ok=True)  # it is that of the old weights
+    os.replace(partial, output_path(model, ".weights.h5"))
 
 
 def load_weights(model):
-    """Loads what `save_model_weights` saved for this kind of model, and returns the model.
-
-    FileNotFoundError if there is nothing; ValueError if it does not fit: the model is then as it was.
-    """
+    """The model, with its saved weights. FileNotFoundError if there are none, ValueError if they do not fit."""
     path = output_path(model, ".weights.h5")
     if not path.exists():
         raise FileNotFoundError(f"there are no weights at {path}: train first, without --load_weights")
-    before = model.get_weights()
     try:
         model.load_weights(str(path))
     except Exception as error:  # h5py and both generations of Keras raise many kinds
-        model.set_weights(before)
         reasons = f"other sizes than {model.latent_size} latents, damaged, or saved by Keras 3 and read by Keras 2"
         raise ValueError(f"{path} does not fit this {type(model).__name__} ({reasons}): train again") from error
     return model
@@ -297,15 +252,8 @@ def load_weights(model):
 
 def saved_run(model):
     """What `train` put on record of the run behind the saved weights; {} if nothing is."""
-    try:
-        return json.loads(output_path(model, ".run.json").read_text())
-    except (OSError, ValueError):
-        return {}
-
-
-def first_line(error):
-    """The first line of an exception's message, at most 160 characters of it."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]
+    path = output_path(model, ".run.json")
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 # -------------------------------------------------------------------------------------------------------- pictures
@@ -339,18 +287,14 @@ def show_cvae_images(model, latent_size):
 
 
 def show_cvae_classes(model):
-    """Draws `outputs/cvae_classes.png`: a test image of each digit, and its z decoded as each class.
-
-    z is the mu of the image and its own label. The class that `classify` finds most probable is framed.
-    """
-    images, labels = examples_of_each_digit(1)
+    """Draws `outputs/cvae_classes.png`: test images, their mu decoded as each class, the class read in a frame."""
+    (images, labels), num_classes = examples_of_each_digit(1), model.num_classes
     _, mu, _ = forward(model, images, labels)
-    z, c = np.repeat(mu, model.num_classes, axis=0), np.tile(np.eye(model.num_classes), (len(images), 1))
-    x_hat = np.reshape(model.decoder(tf.concat([z, tf.cast(c, z.dtype)], axis=1)), (len(images), -1, *images.shape[1:]))
-    rows = np.concatenate([images[:, tf.newaxis], x_hat], axis=1)  # (10, 1 + C, 1, H, W)
-    frames = [(row, 1 + read) for row, read in enumerate(np.argmax(classify(model, images), axis=1))]
-    text = describe(model, "test images, their z as each class, and the class read")
-    draw_grid("cvae_classes.png", rows.reshape(-1, *images.shape[1:]), rows.shape[1], text, labels.numpy(), frames)
+    classes = [one_hot([c] * len(images), num_classes) for c in range(num_classes)]
+    x_hats = [model.decoder(np.concatenate([mu, c], axis=1)) for c in classes]
+    rows = np.stack([images, *x_hats], axis=1).reshape(-1, *images.shape[1:])  # the image, then each class
+    read, text = np.argmax(classify(model, images), axis=1), "test images, their z as each class, and the class read"
+    draw_grid("cvae_classes.png", rows, 1 + num_classes, describe(model, text), labels.numpy(), 1 + read)
 
 
 def show_reconstructions(model):
@@ -371,22 +315,13 @@ def examples_of_each_digit(count):
 def show_latent_space(model):
     """Draws `outputs/{vae,cvae}_latent_space.png`: the test images' mu by digit, on two principal components."""
     _, _, mu = evaluate(model)
-    name, axes, variances = "principal component", *principal_axes(mu)
-    if mu.shape[1] == 2:
-        name, axes, variances = "latent", np.eye(2), mu.var(axis=0)
-    x_label, y_label = (f"{name} {i + 1}, {variances[i] / variances.sum():.0%} of the variance" for i in (0, 1))
-    figure = Figure(layout="constrained")
-    text = describe(model, "posterior means of the test images")
-    plot = figure.add_subplot(xlabel=x_label, ylabel=y_label, title=text)
-    points = plot.scatter(*axes[:2] @ mu.T, c=load_data().y_test, cmap="tab10", s=2)
+    variances, axes = np.linalg.eigh(np.cov(mu, rowvar=False))  # the last are the largest
+    labels = [f"principal component {i}, {variances[-i] / variances.sum():.0%} of the variance" for i in (1, 2)]
+    title, figure = describe(model, "posterior means of the test images"), Figure(layout="constrained")
+    plot = figure.add_subplot(title=title, xlabel=labels[0], ylabel=labels[1])
+    points = plot.scatter(*(mu @ axes[:, [-1, -2]]).T, c=load_data().y_test, cmap="tab10", s=2)
     figure.legend(*points.legend_elements(), title="digit", loc="outside right upper")
     save_figure(figure, output_path(model, "_latent_space.png"))
-
-
-def principal_axes(mu):
-    """Principal components of posterior means (N, Z): directions, rows of (Z, Z), and the variances (Z,) along them."""
-    variances, axes = np.linalg.eigh(np.atleast_2d(np.cov(mu, rowvar=False)))
-    return axes.T[::-1], variances[::-1]
 
 
 def show_loss_curve(model, history):
@@ -394,11 +329,11 @@ def show_loss_curve(model, history):
     (train, reconstruction, kl), epochs = np.transpose(history), np.arange(1, len(history) + 1)
     figure = Figure(layout="constrained")
     plot = figure.add_subplot(title=describe(model, "loss"), xlabel="epoch", ylabel="nats per image")
-    plot.set_ylim(0, 1.1 * max(train))
     plot.plot(epochs, train, "o--", label="train loss (average over the epoch)")
     plot.plot(epochs, reconstruction + kl, "o-", label="test loss")
     plot.plot(epochs, reconstruction, "^-", label="test reconstruction")
     plot.plot(epochs, kl, "v-", label="test KL")
+    plot.set_ylim(0, 1.1 * max(train))
     plot.xaxis.get_major_locator().set_params(integer=True)
     plot.legend()
     save_figure(figure, output_path(model, "_loss.png"))
@@ -406,37 +341,32 @@ def show_loss_curve(model, history):
 
 def describe(model, text):
     """The text, with the kind of the model, and the data that it was trained on where that is known."""
-    data = f" ({model.data_name})" if getattr(model, "data_name", None) else ""
-    return f"{type(model).__name__}: {text}{data}"
+    data_name = getattr(model, "data_name", None)
+    return f"{type(model).__name__}: {text}" + (f" ({data_name})" if data_name else "")
 
 
-def tile(images, columns):
-    """Images (N, 1, H, W) as one array (N / columns * H, columns * W), row by row."""
-    _, _, height, width = images.shape
-    return np.reshape(images, (-1, columns, height, width)).swapaxes(1, 2).reshape(-1, columns * width)
-
-
-def draw_grid(name, images, columns, title, row_labels=(), frames=()):
-    """Writes images (N, 1, H, W) in [0, 1] as a grid to `outputs/{name}`; `frames` are (row, column) to mark."""
-    rows = len(images) // columns
-    inches, left, top = 0.5, 0.35 if len(row_labels) else 0.05, 0.35
-    width, height = columns * inches + left + 0.05, rows * inches + top + 0.05
-    figure = Figure(figsize=(width, height), dpi=112)  # two pixels for one, of 28
-    plot = figure.add_axes((left / width, 0.05 / height, columns * inches / width, rows * inches / height))
-    plot.imshow(tile(images, columns), "gray", vmin=0, vmax=1, extent=(0, columns, rows, 0), interpolation="nearest")
+def draw_grid(name, images, columns, title, row_labels=(), framed=()):
+    """Draws images (N, 1, H, W) in [0, 1] row by row, `outputs/{name}`; `framed` is a column to mark in each row."""
+    rows, (height, width) = len(images) // columns, images.shape[2:]
+    grid = np.reshape(images, (rows, columns, height, width)).swapaxes(1, 2).reshape(rows * height, columns * width)
+    left, right, top, bottom = 0.35 if len(row_labels) else 0.05, 0.05, 0.35, 0.05  # margins in inches
+    w, h = columns / 2 + left + right, rows / 2 + top + bottom  # an image is half an inch,
+    figure = Figure((w, h), dpi=112)  # which is 2 x 28 pixels
+    plot = figure.add_axes((left / w, bottom / h, columns / 2 / w, rows / 2 / h))
+    plot.imshow(grid, "gray", vmin=0, vmax=1, extent=(0, columns, rows, 0), interpolation="nearest")
     plot.set_axis_off()
     for row, label in enumerate(row_labels):
         plot.text(-0.3, row + 0.5, label, ha="center", va="center")
-    for row, column in frames:
-        plot.add_patch(Rectangle((column + 0.04, row + 0.04), 0.92, 0.92, fill=False, edgecolor="orange", linewidth=2))
-    figure.text(left / width, 1 - top / 2 / height, title, va="center")
+    for row, column in enumerate(framed):
+        plot.plot(column + 0.5, row + 0.5, "s", markersize=33, fillstyle="none", color="orange", markeredgewidth=2)
+    figure.text(left / w, 1 - top / 2 / h, title, va="center")
     save_figure(figure, OUTPUTS / name)
 
 
 def save_figure(figure, path):
-    """Writes a figure as an optimised PNG that replaces `path`."""
-    with replacing(path) as partial:
-        figure.savefig(partial, format="png", pil_kwargs={"optimize": True})
+    """Writes a figure as an optimised PNG."""
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path, pil_kwargs={"optimize": True})
 
 
 # ------------------------------------------------------------------------------------------------------------ main
@@ -458,44 +388,24 @@ def main(args):
 
 
 def train(model, args):
-    """Trains for `args.num_epochs`, with the test loss after each, and draws the pictures that need the data.
+    """Trains for `args.num_epochs`, saves weights and a record of the run after each, and draws what needs the data.
 
-    Puts on record, beside the weights: the data, the seed, the losses of each epoch, and of the test images' mu the
-    variance of each latent, two principal axes, and the standard deviations along them.
+    The record has the data's name, the seed, and by epoch training loss, test reconstruction and test KL in nats.
     """
     train_loader, history = load_mnist(args.batch_size), []
-    model.data_name = load_data().name
-    print(f"Training a {type(model).__name__} on {model.data_name}, {len(train_loader)} batches of {args.batch_size}")
-    try:
-        for epoch in range(1, args.num_epochs + 1):
-            loss = train_vae(model, train_loader, args, args.is_cvae) / len(train_loader)
-            if not np.isfinite(loss):
-                raise ValueError(
-                    f"the loss became {loss} in epoch {epoch}, whose weights are not saved: "
-                    "try a smaller --learning_rate"
-                )
-            reconstruction, kl, mu = evaluate(model)
-            axes, variances = principal_axes(mu)
-            run = {
-                "data": model.data_name,
-                "seed": getattr(args, "seed", None),
-                "history": [*history, (loss, reconstruction, kl)],
-                "variances": mu.var(axis=0).tolist(),
-                "axes": axes[:2].tolist(),
-                "deviations": np.sqrt(variances[:2]).tolist(),
-            }
-            save_model_weights(model, args)
-            with replacing(output_path(model, ".run.json")) as partial:
-                partial.write_text(json.dumps(run))
-            history = run["history"]
-            print(
-                f"Train Epoch: {epoch}  Loss: {loss:.6f}  Test Loss: {reconstruction + kl:.6f} "
-                f"(reconstruction {reconstruction:.2f} + KL {kl:.2f})",
-                flush=True,
-            )
-    except KeyboardInterrupt:
-        saved = f"the weights of epoch {len(history)} are saved" if history else "nothing is on record"
-        raise KeyboardInterrupt(saved) from None
+    model.data_name, kind = load_data().name, type(model).__name__
+    run = {"data": model.data_name, "seed": getattr(args, "seed", None), "history": history}
+    print(f"Training a {kind} on {model.data_name}, {len(train_loader)} batches of {args.batch_size}")
+    for epoch in range(1, args.num_epochs + 1):
+        loss = train_vae(model, train_loader, args, args.is_cvae) / len(train_loader)
+        if not np.isfinite(loss):
+            raise ValueError(f"the loss became {loss} in epoch {epoch}: try a smaller --learning_rate")
+        reconstruction, kl, _ = evaluate(model)
+        history.append((loss, reconstruction, kl))
+        save_model_weights(model, args)
+        output_path(model, ".run.json").write_text(json.dumps(run))
+        terms = f"(reconstruction {reconstruction:.2f} + KL {kl:.2f})"
+        print(f"Train Epoch: {epoch}  Loss: {loss:.6f}  Test Loss: {reconstruction + kl:.6f} {terms}", flush=True)
     show_loss_curve(model, history)
     show_reconstructions(model)
     if args.latent_size > 1:
@@ -518,22 +428,18 @@ def parseArguments(argv=None):
     parser.add_argument("--learning_rate", type=float, default=1.2e-3, help=help_text)
     parser.add_argument("--seed", type=int, default=None, help="0 to 4294967295, for a run that can be repeated")
     args = parser.parse_args(argv)
-    limits = {"batch_size": (1, 10**6), "num_epochs": (1, 10**6), "latent_size": (1, 10**4), "learning_rate": (1e-9, 1)}
-    for name, (low, high) in {**limits, "seed": (0, 2**32 - 1)}.items():
-        value = getattr(args, name)
-        if value is not None and not low <= value <= high:
-            parser.error(f"argument --{name}: must be from {low} to {high}, got {value}")
+    for name in ("batch_size", "num_epochs", "latent_size", "learning_rate"):
+        if not 0 < getattr(args, name) <= 10**6:  # nan and inf too
+            parser.error(f"argument --{name}: must be above 0 and at most 1000000, got {getattr(args, name)}")
     return args
 
 
 def run(program):
     """A program's exit status: what it returns, or 0; after one line, 1 for a mistake and 130 for Ctrl-C."""
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # for a path that the terminal cannot show
     try:
         return program() or 0
-    except KeyboardInterrupt as interrupt:
-        print(": ".join(["Interrupted", *map(str, interrupt.args)]), file=sys.stderr)
+    except KeyboardInterrupt:
+        print("Interrupted", file=sys.stderr)
         return 130
     except (ValueError, OSError) as error:
         print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)

@@ -33,12 +33,14 @@ def quantise(kernel, bias):
 def describe(model):
     """What the template needs of a trained model, as its comment says.
 
-    ValueError if there is no record of the run behind its weights.
+    ValueError if there is no record of the run behind its weights, or if that run had other data than is loaded now.
     """
-    run = assignment.saved_run(model)
-    if not {"data", "history", "variances", "axes", "deviations"} <= run.keys():
+    run, data = assignment.saved_run(model), assignment.load_data()
+    if run.get("data") != data.name:
         record = assignment.output_path(model, ".run.json")
-        raise ValueError(f"{record}, the record of the run behind the weights, is missing or older: train again")
+        raise ValueError(f"{record} does not say that the weights are of a run on {data.name}: train again")
+    _, _, mu = assignment.evaluate(model)
+    variances, axes = np.linalg.eigh(np.cov(mu, rowvar=False))  # the last are the largest
     networks = model.encoder, model.mu_layer, model.logvar_layer, model.decoder
     weights = [weight for network in networks for weight in network.get_weights()]
     kernels, biases = weights[::2], weights[1::2]
@@ -48,7 +50,9 @@ def describe(model):
         "layers": [kernel.shape for kernel in kernels],
         "weights": base64.b64encode(b"".join(map(quantise, kernels, biases))).decode(),
         "run": {"data": run["data"], "epochs": len(run["history"]), "test_loss": sum(run["history"][-1][1:])},
-        **{name: run[name] for name in ("variances", "axes", "deviations")},
+        "variances": mu.var(axis=0).tolist(),
+        "axes": axes.T[[-1, -2]].tolist(),
+        "deviations": np.sqrt(variances[[-1, -2]]).tolist(),
     }
 
 
@@ -65,8 +69,7 @@ def main(argv=None):
     data = json.dumps(described).replace("<", "\\u003c")  # JSON's other spelling, which cannot end the script
     page = TEMPLATE.read_text("utf-8").replace(">MODELS<", f">{data}<")
     target = assignment.OUTPUTS / "explore.html"
-    with assignment.replacing(target) as partial:
-        partial.write_text(page, "utf-8")
+    target.write_text(page, "utf-8")
     print(f"{target}, {target.stat().st_size / 1e6:.1f} MB, shows the {' and the '.join(described).upper()}")
 
 

@@ -91,8 +91,8 @@ def load_classifier():
     classifier.compile(tf.keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
     print("Training the classifier")
     classifier.fit(assignment.to_pixels(data.x_train), data.y_train, batch_size=batch_size, epochs=epochs, verbose=2)
-    with assignment.replacing(path) as partial:
-        classifier.save_weights(str(partial))
+    path.parent.mkdir(exist_ok=True)
+    classifier.save_weights(str(path))
     return classifier
 
 

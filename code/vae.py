@@ -13,7 +13,6 @@ import tensorflow as tf
 from tensorflow.keras import layers
 
 MUON_BATCH_SIZE = 512  # from this batch size on `assignment.train_vae` uses Muon's update, see `MuonAdam`
-PIXEL_BIAS = -2.0  # initial bias of the decoder's output: sigmoid(-2) = 0.12 is near MNIST's mean pixel, 0.13
 
 
 class Autoencoder(tf.keras.Model):
@@ -47,21 +46,17 @@ class VAE(Autoencoder):
 
     def __init__(self, input_size, latent_size=15):
         super().__init__(input_size, latent_size)
-        image = layers.Input((1, self.image_size, self.image_size))
-        # (N, 1, H, W) -> (N, D) -> (N, H_d)
-        self.encoder = mlp("encoder", image, layers.Flatten(), *hidden_layers(self.hidden_dim))
+        image = layers.Input((1, self.image_size, self.image_size))  # (N, 1, H, W) -> (N, D) -> (N, H_d)
+        self.encoder = tf.keras.Sequential([image, layers.Flatten(), *hidden_layers(self.hidden_dim)], name="encoder")
         self.mu_layer, self.logvar_layer = posterior_layers(latent_size)  # (N, H_d) -> (N, Z) each
-        # (N, Z) -> (N, H_d) -> (N, 1, H, W)
-        z = layers.Input((latent_size,))
-        self.decoder = mlp("decoder", z, *hidden_layers(self.hidden_dim), *pixel_layers(self.image_size))
+        self.decoder = decoder_network(latent_size, self.hidden_dim, self.image_size)  # (N, Z) -> (N, 1, H, W)
         self(tf.keras.Input((1, self.image_size, self.image_size)))  # creates all weights
-        muon_kernels = kernels(self.encoder, "hidden_2", "hidden_3") + kernels(self.decoder, "hidden_2", "hidden_3")
-        self.optimizer = MuonAdam(self.trainable_variables, muon_kernels)
+        hidden = [network.get_layer(f"hidden_{i}") for network in (self.encoder, self.decoder) for i in (2, 3)]
+        self.optimizer = MuonAdam(self.trainable_variables, [layer.kernel for layer in hidden])
 
     def call(self, x):
         """Images x (N, 1, H, W) in [0, 1] to x_hat (N, 1, H, W), mu and logvar (N, Z) (handout, "VAE Forward Pass")."""
-        x = tf.cast(x, self.compute_dtype)
-        h = self.encoder(x)  # (N, H_d)
+        h = self.encoder(tf.cast(x, self.compute_dtype))  # (N, H_d)
         mu, logvar = self.mu_layer(h), self.logvar_layer(h)  # (N, Z) each
         z = reparametrize(mu, logvar)  # (N, Z)
         return self.decoder(z), mu, logvar
@@ -79,24 +74,21 @@ class CVAE(Autoencoder):
     def __init__(self, input_size, num_classes=10, latent_size=15):
         super().__init__(input_size, latent_size)
         self.num_classes = num_classes
-        # (N, D + C) -> (N, H_d)
-        x_and_c = layers.Input((input_size + num_classes,))
-        self.encoder = mlp("encoder", x_and_c, *hidden_layers(self.hidden_dim))
+        x_and_c = layers.Input((input_size + num_classes,))  # (N, D + C) -> (N, H_d)
+        self.encoder = tf.keras.Sequential([x_and_c, *hidden_layers(self.hidden_dim)], name="encoder")
         self.mu_layer, self.logvar_layer = posterior_layers(latent_size)  # (N, H_d) -> (N, Z) each
-        # (N, Z + C) -> (N, H_d) -> (N, 1, H, W)
-        z_and_c = layers.Input((latent_size + num_classes,))
-        self.decoder = mlp("decoder", z_and_c, *hidden_layers(self.hidden_dim), *pixel_layers(self.image_size))
+        self.decoder = decoder_network(latent_size + num_classes, self.hidden_dim, self.image_size)  # from (N, Z + C)
         self([tf.keras.Input((1, self.image_size, self.image_size)), tf.keras.Input((num_classes,))])  # creates weights
-        scale_class_weights(self.encoder, num_classes, self.image_size)
-        scale_class_weights(self.decoder, num_classes, self.image_size)
-        self.optimizer = MuonAdam(self.trainable_variables, kernels(self.decoder, "hidden_2", "hidden_3", "pixels"))
+        # A one-hot is one input of size 1 beside H x W pixels, whose norm is of the order of the image's side. Its
+        # weights, the last rows, are multiplied by that: else z encodes a part of the class, and samples are wrong.
+        for kernel in (self.encoder.get_layer("hidden_1").kernel, self.decoder.get_layer("hidden_1").kernel):
+            kernel.assign(tf.concat([kernel[:-num_classes], self.image_size * kernel[-num_classes:]], axis=0))
+        muon_kernels = [self.decoder.get_layer(name).kernel for name in ("hidden_2", "hidden_3", "pixels")]
+        self.optimizer = MuonAdam(self.trainable_variables, muon_kernels)
 
     def call(self, x, c=None):
-        """As `VAE.call`, given one-hot classes c (N, C) of any numeric type (handout, "Define CVAE with class input").
-
-        x may be the pair (x, c) instead: Keras passes two inputs this way.
-        """
-        x, c = x if c is None else (x, c)
+        """As `VAE.call`, given one-hot classes c (N, C) of any type (handout, "Define CVAE with class input")."""
+        x, c = x if c is None else (x, c)  # Keras passes two inputs as a pair
         x, c = tf.cast(x, self.compute_dtype), tf.cast(c, self.compute_dtype)
         x = tf.reshape(x, (-1, self.input_size))  # (N, D)
         h = self.encoder(tf.concat([x, c], axis=1))  # (N, D + C) -> (N, H_d)
@@ -105,59 +97,38 @@ class CVAE(Autoencoder):
         return self.decoder(tf.concat([z, c], axis=1)), mu, logvar  # (N, Z + C) -> (N, 1, H, W)
 
 
-def mlp(name, *stack):
-    """A network of layers in a row, the first of which is the input."""
-    return tf.keras.Sequential(stack, name=name)
-
-
 def hidden_layers(hidden_dim):
     """Three linear layers with ReLU: (N, any) -> (N, H_d)."""
     return [layers.Dense(hidden_dim, "relu", kernel_initializer="he_normal", name=f"hidden_{i}") for i in (1, 2, 3)]
 
 
 def posterior_layers(latent_size):
-    """The linear layers of mu and logvar, (N, H_d) -> (N, Z), with small initial weights.
-
-    q(z|x) starts near the prior N(0, I) and the KL near 0. It is the VAE that needs this: see `outputs/README.md`.
-    """
-    small = {"class_name": "RandomNormal", "config": {"stddev": 0.02}}
+    """The linear layers of mu and logvar, (N, H_d) -> (N, Z). Their small initial weights are for the VAE's sake."""
+    small = {"class_name": "RandomNormal", "config": {"stddev": 0.02}}  # q(z|x) starts near the prior, and KL near 0
     return [layers.Dense(latent_size, kernel_initializer=small, name=name) for name in ("mu", "logvar")]
 
 
-def pixel_layers(image_size):
-    """The decoder's output, (N, H_d) -> (N, 1, H, W) in (0, 1), in float32: in float16 a sigmoid reaches 1 exactly."""
-    start = {"kernel_initializer": "zeros", "bias_initializer": tf.keras.initializers.Constant(PIXEL_BIAS)}
-    pixels = layers.Dense(image_size**2, "sigmoid", dtype="float32", name="pixels", **start)
-    return pixels, layers.Reshape((1, image_size, image_size), dtype="float32")
+def decoder_network(num_inputs, hidden_dim, image_size):
+    """The decoder, (N, num_inputs) -> (N, H_d) -> (N, D) -> (N, 1, H, W) in (0, 1) (handout, "VAE Decoder").
 
-
-def kernels(network, *names):
-    """The kernels of the layers of a network that have these names."""
-    return [network.get_layer(name).kernel for name in names]
-
-
-def scale_class_weights(network, num_classes, factor):
-    """Multiplies by `factor` the last rows of the network's first kernel, the weights of the one-hot class.
-
-    A one-hot is one input of size 1 beside H x W pixels, whose norm is of the order of the image's side, the factor
-    that both models use. Unscaled, a part of the class is encoded in z, and samples show wrong digits.
+    At first each pixel is sigmoid(-2) = 0.12, near MNIST's mean pixel of 0.13. In float16 a sigmoid would reach 1.
     """
-    (kernel,) = kernels(network, "hidden_1")
-    kernel.assign(tf.concat([kernel[:-num_classes], factor * kernel[-num_classes:]], axis=0))
+    start = {"kernel_initializer": "zeros", "bias_initializer": tf.keras.initializers.Constant(-2.0)}
+    pixels = layers.Dense(image_size**2, "sigmoid", dtype="float32", name="pixels", **start)
+    image = layers.Reshape((1, image_size, image_size), dtype="float32")
+    return tf.keras.Sequential([layers.Input((num_inputs,)), *hidden_layers(hidden_dim), pixels, image], name="decoder")
 
 
 class MuonAdam(tf.keras.optimizers.Adam):
     """Adam, which can use Muon's update for some kernels (https://kellerjordan.github.io/posts/muon/).
 
-    While the attribute `use_muon` is True, the update of a kernel (F, G) of `muon_kernels` is its momentum, made nearly
-    orthogonal, times the learning rate and 0.2 sqrt(max(F, G)) (https://arxiv.org/abs/2502.16982). All other variables
-    get Adam's update.
+    While `use_muon` is True, the update of a kernel (F, G) of `muon_kernels` is its momentum, made nearly orthogonal,
+    times the learning rate and 0.2 sqrt(max(F, G)) (https://arxiv.org/abs/2502.16982). All else gets Adam's update.
 
-    `assignment.train_vae` uses it from `MUON_BATCH_SIZE` on: its time does not depend on the batch size, and for small
-    batches it would be longer than that of the network. With batches of 1024 the default run ends at a test loss of
-    98.1 nats (CVAE) and 99.5 (VAE), with Adam alone at 107.1 and 109.4. The kernels are those between hidden layers. In
-    a CVAE they are the decoder's alone, and that of the pixels: with the encoder's too, 97.8 % of the samples are read
-    as the digit asked for, not 99.2 % (`tests/results.py ablation`, medians of three seeds).
+    `assignment.train_vae` uses it from `MUON_BATCH_SIZE` on: it takes the same time at any batch size, longer than the
+    network for small ones. At 1024 the test loss of the default run is 98.1 nats (CVAE) and 99.5 (VAE), with Adam alone
+    107.1 and 109.4. The kernels are those between hidden layers; in a CVAE the decoder's alone, and the pixels': with
+    the encoder's too, accuracy is 97.8 %, not 99.2 % (`tests/results.py ablation`, medians of three seeds).
     """
 
     def __init__(self, variables, muon_kernels):
@@ -234,10 +205,7 @@ def kl_divergence(mu, logvar):
 
 
 def loss_function(x_hat, x, mu, logvar):
-    """The negative ELBO per image in nats, a scalar (handout, "Loss Function").
-
-    x_hat, x: (N, 1, H, W); mu, logvar: (N, Z). ValueError if the shapes do not fit each other.
-    """
+    """The negative ELBO per image in nats, a scalar (handout, "Loss Function"). ValueError if shapes do not agree."""
     x, mu = tf.convert_to_tensor(x), tf.convert_to_tensor(mu)
     x.shape[:1].assert_is_compatible_with(mu.shape[:1])
     return (bce_function(x_hat, x) + tf.reduce_sum(kl_divergence(mu, logvar))) / tf.cast(tf.shape(x)[0], tf.float32)

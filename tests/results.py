@@ -101,13 +101,14 @@ def difference_cells(rows, default):
 
 def unscaled(name):
     """The class weights of the network of this name at their plain size."""
-    scale = vae.scale_class_weights
+    make = vae.CVAE.__init__
 
-    def scale_other(network, num_classes, factor):
-        if network.name != name:
-            scale(network, num_classes, factor)
+    def changed(model, *args, **sizes):
+        make(model, *args, **sizes)
+        kernel = getattr(model, name).get_layer("hidden_1").kernel
+        kernel.assign(tf.concat([kernel[:-10], kernel[-10:] / model.image_size], axis=0))
 
-    return mock.patch.object(vae, "scale_class_weights", scale_other)
+    return mock.patch.object(vae.CVAE, "__init__", changed)
 
 
 def muon_in_the_encoder():

@@ -6,9 +6,7 @@ import functools
 import gc
 import hashlib
 import inspect
-import os
 import re
-import signal
 import sys
 import weakref
 
@@ -120,14 +118,15 @@ def broken(**changes):
         ({"x_train": np.zeros(3)}, "y_train"),
         (broken(x_train=np.zeros((20, 28, 27), np.uint8)), "28, 27"),
         (broken(x_test=np.zeros((50, 28, 28))), "float64"),
-        (broken(x_test=np.zeros((0, 28, 28), np.uint8)), r"\(0, 28, 28\)"),
-        (broken(y_test=np.zeros(50)), "float64"),
-        (broken(y_train=np.zeros(19, int)), r"20 integers from 0 to 9, got int64 \(19,\)"),
-        (broken(y_train=np.full(20, 10)), "integers from 0 to 9"),
-        (broken(y_test=np.full(50, -1)), "integers from 0 to 9"),
+        (broken(x_test=np.zeros((0, 28, 28), np.uint8), y_test=np.zeros(0, int)), r"\(0, 28, 28\)"),
+        (broken(y_test=np.zeros((50, 1), int)), r"int64 \(50, 1\)"),
+        (broken(y_train=np.zeros(19, int)), r"got uint8 \(20, 28, 28\) and int64 \(19,\)"),
+        (broken(y_train=np.full(20, 10)), r"labels \(N,\) from 0 to 9"),
+        (broken(y_test=np.full(50, -1)), r"labels \(N,\) from 0 to 9"),
+        (broken(y_test=np.full(50, 0.5)), r"labels \(N,\) from 0 to 9"),
         (broken(y_train=np.array([{}] * 20, dtype=object)), "allow_pickle"),
     ],
-    ids=["missing", "shape", "type", "empty", "label type", "length", "label 10", "label -1", "pickled"],
+    ids=["missing", "shape", "type", "empty", "label shape", "length", "label 10", "label -1", "label 0.5", "pickled"],
 )
 def test_unusable_mnist_is_one_clear_error(tmp_path, monkeypatch, arrays, message):
     np.savez(tmp_path / "bad.npz", **arrays)
@@ -436,10 +435,10 @@ def test_a_loader_without_batches_is_an_error():
     batches = iter(list(loader()))
     model = vae.VAE(784)
     assert train(model, batches) > 0
-    with pytest.raises(ValueError, match="a generator can be used for one epoch only"):
+    with pytest.raises(ValueError, match="no batches: it can be used for one epoch only"):
         train(model, batches)
     for empty in ([], loader(8).take(0)):
-        with pytest.raises(ValueError, match="the loader is empty"):
+        with pytest.raises(ValueError, match="no batches: it is empty"):
             train(model, empty)
 
 
@@ -540,7 +539,7 @@ def test_weights_are_loaded_as_saved_and_no_other_file_is_left(outputs, kind):
     assert (outputs / f"{kind.__name__.lower()}.weights.h5").stat().st_size < 1.1 * 4 * saved.count_params()
 
 
-def test_weights_that_do_not_fit_leave_the_model_as_it_was(outputs):
+def test_weights_that_do_not_fit_are_an_error_that_says_why(outputs):
     with pytest.raises(FileNotFoundError, match="train first"):
         assignment.load_weights(vae.VAE(784))
     assignment.save_model_weights(vae.VAE(784, latent_size=7), arguments(is_cvae=False))
@@ -554,12 +553,10 @@ def test_weights_that_do_not_fit_leave_the_model_as_it_was(outputs):
         (vae.VAE, b""),
     ):
         model = kind(784)
-        before = model.get_weights()
         (outputs / f"{kind.__name__.lower()}.weights.h5").write_bytes(content)
         with pytest.raises(ValueError, match=f"does not fit this {kind.__name__} .*15 latents.*train again") as error:
             assignment.load_weights(model)
         assert "\n" not in str(error.value) and "Keras 3" in str(error.value)
-        assert same_weights(before, model.get_weights())
 
 
 def test_a_failing_save_leaves_the_last_weights(outputs, monkeypatch):
@@ -572,42 +569,13 @@ def test_a_failing_save_leaves_the_last_weights(outputs, monkeypatch):
             file.write(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(model, "save_weights", full_disk)
-    with pytest.raises(OSError, match="vae.weights.h5 .*No space left on device.*the old file is unchanged"):
+    (outputs / "vae.run.json").write_text("{}")
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left on device"):
+        patch.setattr(model, "save_weights", full_disk)
         assignment.save_model_weights(model, args)
-    assert (outputs / "vae.weights.h5").read_bytes() == whole
-    assert len(list(outputs.iterdir())) == 1
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows cannot fork")
-def test_a_kill_while_saving_leaves_the_old_file_whole_and_a_hidden_one(outputs):
-    outputs.mkdir()
-    (outputs / "a.txt").write_text("old")
-    child = os.fork()
-    if child == 0:
-        with assignment.replacing(outputs / "a.txt") as partial:
-            partial.write_text("ne")
-            os.kill(os.getpid(), signal.SIGKILL)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-    assert (outputs / "a.txt").read_text() == "old"
-    (left,) = {f.name for f in outputs.iterdir()} - {"a.txt"}
-    assert left.startswith(".")
-
-
-def test_two_runs_that_save_at_once_do_not_meet(outputs, monkeypatch):
-    with assignment.replacing(outputs / "a.txt") as one:
-        one.write_text("one")
-        with monkeypatch.context() as other_process:
-            other_process.setattr(os, "getpid", lambda: 1)
-            with assignment.replacing(outputs / "a.txt") as two:
-                two.write_text("two")
-        assert (outputs / "a.txt").read_text() == "two"
-    assert (outputs / "a.txt").read_text() == "one" and len(list(outputs.iterdir())) == 1
-
-
-def test_the_first_line_of_a_message_is_kept_short():
-    assert assignment.first_line(ValueError("a" * 200 + "\nb")) == "a" * 160
-    assert assignment.first_line(KeyError()) == "KeyError"
+    assert (outputs / "vae.weights.h5").read_bytes() == whole and (outputs / "vae.run.json").exists()
+    assignment.save_model_weights(model, args)  # what the failure left is not in the way
+    assert [f.name for f in outputs.iterdir()] == ["vae.weights.h5"]
 
 
 # -------------------------------------------------------------------------------------------------------- pictures
@@ -724,10 +692,8 @@ def test_the_picture_of_classes_decodes_each_z_as_each_class_and_frames_the_one_
     for row, column in ((0, 0), (2, 7), (9, 4)):
         expected = model.decoder(np.concatenate([mu[row], np.eye(10)[column]])[None].astype(np.float32))
         np.testing.assert_allclose(images[row, 1 + column], expected[0, 0], atol=1e-5)
-    frames = [frame.get_bbox() for frame in figure.axes[0].patches]
-    assert [(int(box.y0), int(box.x0), int(box.y1), int(box.x1)) for box in frames] == [
-        (row, 1 + column, row, 1 + column) for row, column in enumerate(read)
-    ]
+    frames = [(float(frame.get_ydata()[0]), float(frame.get_xdata()[0])) for frame in figure.axes[0].lines]
+    assert frames == [(row + 0.5, 1 + column + 0.5) for row, column in enumerate(read)]
 
 
 def test_the_vae_s_picture_is_ten_samples_of_the_prior(drawn):
@@ -808,15 +774,6 @@ def test_the_latent_space_shows_the_posterior_means_on_their_principal_axes(draw
     legend = drawn["cvae_latent_space.png"][1].legends[0]
     assert legend.get_title().get_text() == "digit"
     assert [text.get_text()[-3] for text in legend.get_texts()] == list("0123456789")
-
-
-def test_two_latents_are_shown_as_they_are(drawn, small_mnist, monkeypatch):
-    mu = np.random.default_rng(0).normal(size=(50, 2)) * [1, 3]
-    monkeypatch.setattr(assignment, "evaluate", lambda model: (0, 0, mu))
-    assignment.show_latent_space(vae.VAE(784, latent_size=2))
-    plot = drawn["vae_latent_space.png"][1].axes[0]
-    np.testing.assert_allclose(plot.collections[0].get_offsets(), mu)
-    assert plot.get_xlabel() == f"latent 1, {100 * mu[:, 0].var() / mu.var(axis=0).sum():.0f}% of the variance"
 
 
 def test_the_loss_curve_shows_each_term_by_epoch(drawn):

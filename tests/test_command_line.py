@@ -37,7 +37,6 @@ def test_a_copy_of_two_files_runs_with_settings_that_are_in_the_way(tmp_path):
         "MNIST_NPZ": str(tmp_path / "small.npz"),
         "KERAS_BACKEND": "jax",
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-        "PYTHONIOENCODING": "ascii",
     }
     del environment["TF_CPP_MIN_LOG_LEVEL"]
     command = [sys.executable, str(code / "assignment.py"), "--is_cvae"]
@@ -46,7 +45,7 @@ def test_a_copy_of_two_files_runs_with_settings_that_are_in_the_way(tmp_path):
     lines = done.stdout.splitlines()
     assert lines[0] == "Training a CVAE on small.npz, 3 batches of 200"
     assert lines[1].startswith("Train Epoch: 1  Loss: ") and lines[2].startswith("Train Epoch: 2  Loss: ")
-    assert "\\xf6" in lines[3]
+    assert lines[3] == f"Pictures and weights are in {outputs}"
     assert sorted(f.name for f in outputs.iterdir()) == [
         "cvae.run.json",
         "cvae.weights.h5",
@@ -138,7 +137,7 @@ def test_ctrl_c_is_one_line_and_leaves_the_last_epoch_s_weights(small_mnist, out
     monkeypatch.setattr(assignment, "evaluate", interrupt)
     assert main("--batch_size", "300", "--num_epochs", "9") == 130
     stderr = capsys.readouterr().err
-    assert stderr == "Interrupted: the weights of epoch 1 are saved\n"
+    assert stderr == "Interrupted\n"
     assert sorted(f.name for f in outputs.iterdir()) == ["vae.run.json", "vae.weights.h5"]
     assert len(assignment.saved_run(assignment.load_weights(vae.VAE(784)))["history"]) == 1
 
@@ -149,22 +148,13 @@ def test_ctrl_c_between_weights_and_record_leaves_no_older_record(small_mnist, o
     replace = os.replace
 
     def interrupt(partial, target):
-        if target.name == "vae.run.json":
-            raise KeyboardInterrupt
         replace(partial, target)
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(os, "replace", interrupt)
     assert main(*SHORT) == 130
-    assert capsys.readouterr().err == "Interrupted: nothing is on record\n"
-    assert assignment.saved_run(vae.VAE(784)) == {}
-
-
-def test_other_programs_say_that_they_are_interrupted_and_no_more(capsys):
-    def interrupted():
-        raise KeyboardInterrupt
-
-    assert assignment.run(interrupted) == 130
     assert capsys.readouterr().err == "Interrupted\n"
+    assert (outputs / "vae.weights.h5").exists() and assignment.saved_run(vae.VAE(784)) == {}
 
 
 def test_the_vae_s_run_and_its_record(small_mnist, outputs, capsys):
@@ -182,6 +172,7 @@ def test_the_vae_s_run_and_its_record(small_mnist, outputs, capsys):
     lines = capsys.readouterr().out.splitlines()
     record = json.loads((outputs / "vae.run.json").read_text())
     assert record["data"] == "small.npz" and record["seed"] == 3 and len(record["history"]) == 2
+    assert record == assignment.saved_run(vae.VAE(784))
     for epoch, (loss, reconstruction, kl) in enumerate(record["history"], start=1):
         assert lines[epoch].startswith(
             f"Train Epoch: {epoch}  Loss: {loss:.6f}  Test Loss: "
@@ -249,15 +240,9 @@ def test_the_help_tells_what_the_program_does_and_each_default(parse, capsys):
         *[
             [f"--{name}", value]
             for name in ("batch_size", "num_epochs", "latent_size", "input_size", "learning_rate")
-            for value in ("0", "-1", "nan", "inf", "x", "1000000000")
+            for value in ("0", "-1", "nan", "inf", "x", str(10**6 + 1))
         ],
-        ["--batch_size", str(10**6 + 1)],
-        ["--num_epochs", str(10**6 + 1)],
-        ["--latent_size", str(10**4 + 1)],
-        ["--learning_rate", "1.01"],
         ["--input_size", "783"],
-        ["--seed", "-1"],
-        ["--seed", str(2**32)],
         ["--batch_size", "1.5"],
         ["--nonsense"],
     ],
@@ -274,8 +259,8 @@ def test_every_argument_takes_its_extremes():
     for name, values in (
         ("batch_size", (1, 10**6)),
         ("num_epochs", (1, 10**6)),
-        ("latent_size", (1, 10**4)),
-        ("learning_rate", (1e-9, 1.0)),
+        ("latent_size", (1, 10**6)),
+        ("learning_rate", (1e-9, 1e6)),
         ("seed", (0, 2**32 - 1)),
     ):
         for value in values:
@@ -287,6 +272,7 @@ def test_every_argument_takes_its_extremes():
     [
         (["--load_weights"], None, "train first"),
         (["--batch_size", "601"], None, "batch_size must be from 1 to 600"),
+        (["--seed", "-1"], None, "eed must be between 0 and 2**32 - 1"),
         ([], "/nowhere.npz", "/nowhere.npz"),
         (["--batch_size", "20", "--num_epochs", "5", "--learning_rate", "1"], None, "smaller --learning_rate"),
     ],

@@ -1,5 +1,6 @@
 """The page, in headless Chromium, against Keras, with mouse, fingers and keyboard; and its models' learning."""
 
+import functools
 import json
 import re
 
@@ -10,23 +11,16 @@ import pytest
 import tensorflow as tf
 import vae
 from browser import BROWSER, DRIVER, draw, find, open_chromium, open_page, resize, touch
-from conftest import arguments, needs_mnist, second_input
+from conftest import arguments, needs_mnist, second_input, small_arrays
 
 needs_browser = pytest.mark.skipif(not (BROWSER and DRIVER), reason="there is no chromium with its chromedriver")
-RECORD = {
-    "data": "some <data>",
-    "seed": 0,
-    "history": [[200.0, 90.0, 30.0], [150.0, 80.0, 20.5]],
-    "axes": np.eye(15)[[1, 0]].tolist(),
-    "variances": [0.1] * 15,
-    "deviations": [1.0, 2.0],
-}
+RECORD = {"data": "some <data>", "seed": 0, "history": [[200.0, 90.0, 30.0], [150.0, 80.0, 20.5]]}
 
 
-def save(model, folder, record=RECORD):
+def save(model, folder):
     """Saves a model in a folder as a run would have."""
     assignment.save_model_weights(model, arguments(is_cvae=isinstance(model, vae.CVAE)))
-    (folder / f"{type(model).__name__.lower()}.run.json").write_text(json.dumps(record))
+    (folder / f"{type(model).__name__.lower()}.run.json").write_text(json.dumps(RECORD))
 
 
 @pytest.fixture(scope="module")
@@ -48,24 +42,20 @@ def learned(rendered):
 def page(rendered, learned, tmp_path_factory):
     """The page of both models after 240 batches of rendered digits: its path, and the models."""
     folder = tmp_path_factory.mktemp("page")
-    images, labels = assignment.to_pixels(rendered[2][:1000]), rendered[3][:1000]
+    data = assignment.new_data(RECORD["data"], *rendered)
+
+    def mu_of(model):
+        """The test images' mu as if the model did not use two of its latents."""
+        mu = np.array(assignment.forward(model, assignment.to_pixels(data.x_test[:1000]), data.y_test[:1000])[1])
+        mu[:, [2, 7]] *= 1e-4
+        return 80.0, 20.5, mu
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assignment, "OUTPUTS", folder)
+        patch.setattr(assignment, "load_data", lambda: data)
+        patch.setattr(assignment, "evaluate", mu_of)
         for model in learned.values():
-            mu = np.asarray(assignment.forward(model, images, labels)[1])
-            axes, variances = assignment.principal_axes(mu)
-            by_latent = mu.var(axis=0)
-            by_latent[[2, 7]] *= 1e-9  # as if the model did not use two of them
-            save(
-                model,
-                folder,
-                {
-                    **RECORD,
-                    "axes": axes[:2].tolist(),
-                    "deviations": np.sqrt(variances[:2]).tolist(),
-                    "variances": (by_latent * (2 if model.name == "vae" else 1)).tolist(),
-                },
-            )
+            save(model, folder)
         explore.main([])
     return folder / "explore.html", {kind.__name__.lower(): model for kind, model in learned.items()}
 
@@ -597,12 +587,30 @@ def test_everything_that_can_be_used_has_a_name(browser):
 # ------------------------------------------------------------------------------------------------------ the command
 
 
-def test_a_page_of_one_model_is_written(outputs, capsys):
+@pytest.fixture
+def small_data(monkeypatch):
+    """The data that `RECORD` names."""
+    data = assignment.new_data(RECORD["data"], *small_arrays().values())
+    monkeypatch.setattr(assignment, "load_data", functools.lru_cache(lambda: data))
+    return data
+
+
+def test_a_page_of_one_model_is_written_with_its_latents_statistics(outputs, small_data, capsys):
     outputs.mkdir()
-    save(vae.VAE(784), outputs)
+    model = vae.VAE(784)
+    model.mu_layer.bias.assign(tf.range(15.0))  # means, which are not to count
+    save(model, outputs)
     assert assignment.run(lambda: explore.main([])) == 0
     assert "explore.html, 1.7 MB, shows the VAE" in capsys.readouterr().out
-    assert '{"vae": ' in (outputs / "explore.html").read_text("utf-8")
+    page = (outputs / "explore.html").read_text("utf-8")
+    (models,) = re.findall(r'<script [^>]*id="models"[^>]*>(.*?)</script>', page, re.S)
+    described = json.loads(models)["vae"]
+    assert described["run"] == {"data": "some <data>", "epochs": 2, "test_loss": 100.5}
+    mu = np.asarray(model(small_data.x_test[:, None] / 255)[1], float)
+    np.testing.assert_allclose(described["variances"], mu.var(axis=0), rtol=1e-3)
+    _, s, v = np.linalg.svd(mu - mu.mean(axis=0), full_matrices=False)
+    np.testing.assert_allclose(described["deviations"], s[:2] / np.sqrt(49), rtol=1e-3)  # of 50 images
+    np.testing.assert_allclose(np.abs(described["axes"] @ v[:2].T), np.eye(2), atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -610,15 +618,18 @@ def test_a_page_of_one_model_is_written(outputs, capsys):
     [
         ("nothing", "train first"),
         ("other latents", "does not fit this VAE"),
-        ("no record", "vae.run.json, the record of the run behind the weights, is missing"),
+        ("no record", "vae.run.json does not say that the weights are of a run on some <data>: train again"),
+        ("other data", "vae.run.json does not say that the weights are of a run on some <data>: train again"),
     ],
 )
-def test_no_usable_weights_are_one_line(outputs, capsys, case, message):
+def test_no_usable_weights_are_one_line(outputs, small_data, capsys, case, message):
     if case != "nothing":
         outputs.mkdir()
         save(vae.VAE(784, latent_size=3 if case == "other latents" else 15), outputs)
     if case == "no record":
         (outputs / "vae.run.json").unlink()
+    if case == "other data":
+        (outputs / "vae.run.json").write_text(json.dumps({**RECORD, "data": "other"}))
     assert assignment.run(lambda: explore.main([])) == 1
     stderr = capsys.readouterr().err
     assert stderr.count("\n") == 1 and message in stderr

@@ -210,7 +210,7 @@ def test_the_limits_are_the_handout_s(small_mnist, outputs, monkeypatch, loss, m
     monkeypatch.setattr(grade, "train", lambda kind, args: (kind(784), [200.0, loss], minutes))
     monkeypatch.setattr(assignment, "evaluate", lambda model: (100.0, 10.0, None))
     y_test = np.arange(2000) % 10
-    data = assignment.new_data("made up", *[np.zeros((2000, 28, 28)), y_test] * 2)
+    data = assignment.new_data("made up", *[np.zeros((2000, 28, 28), np.uint8), y_test] * 2)
     monkeypatch.setattr(assignment, "load_data", functools.lru_cache(lambda: data))
 
     def read_digits(classifier, images):
