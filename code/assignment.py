@@ -95,15 +95,14 @@ def to_pixels(images):
 def load_mnist(batch_size, buffer_size=1024):
     """The training set of `load_data` (handout, "Train our VAE").
 
-    Returns a `tf.data.Dataset` of (images (B, 1, 28, 28) float32 in [0, 1], labels (B,) int32), reshuffled each epoch;
-    a partial last batch is dropped. ValueError if there are not B images. `buffer_size` is there for callers who pass
-    it: all images are shuffled, because MNIST is ordered by writer.
+    Returns a `tf.data.Dataset` of (images (B, 1, 28, 28) float32 in [0, 1], labels (B,) int32), reshuffled each epoch,
+    without a partial last batch. ValueError if there are not B images. All are shuffled, whatever the `buffer_size`.
     """
     data = load_data()
     n = len(data.x_train)
     if not 1 <= batch_size <= n:
         raise ValueError(f"batch_size must be from 1 to {n}, the number of images, got {batch_size}")
-    indices = tf.data.Dataset.range(n).shuffle(n).batch(batch_size, drop_remainder=True)  # the images stay uint8
+    indices = tf.data.Dataset.range(n).shuffle(n).batch(batch_size, drop_remainder=True)  # MNIST is ordered by writer
     return indices.map(lambda i: (to_pixels(tf.gather(data.x_train, i)), tf.gather(data.y_train, i))).prefetch(2)
 
 
@@ -201,10 +200,13 @@ def forward(model, images, labels):
 
 def evaluate(model):
     """Reconstruction loss and KL on the test images, nats per image, whose sum is the loss; and their mu (N, Z)."""
-    images, labels = to_pixels(load_data().x_test), load_data().y_test
-    x_hat, mu, logvar = forward(model, images, labels)
-    terms = reconstruction_loss(x_hat, images), kl_divergence(mu, logvar)
-    return *(np.mean(term, dtype=float) for term in terms), mu.numpy()
+    data, parts = load_data(), []
+    for i in range(0, len(data.x_test), 2500):  # all at once would take more memory
+        images = to_pixels(data.x_test[i : i + 2500])
+        x_hat, mu, logvar = forward(model, images, data.y_test[i : i + 2500])
+        parts.append((reconstruction_loss(x_hat, images), kl_divergence(mu, logvar), mu))
+    reconstruction, kl, mu = map(np.concatenate, zip(*parts))
+    return reconstruction.mean(dtype=float), kl.mean(dtype=float), mu
 
 
 def classify(model, images):
@@ -388,10 +390,7 @@ def main(args):
 
 
 def train(model, args):
-    """Trains for `args.num_epochs`, saves weights and a record of the run after each, and draws what needs the data.
-
-    The record has the data's name, the seed, and by epoch training loss, test reconstruction and test KL in nats.
-    """
+    """Trains; after each epoch saves weights and a record: data, seed, losses in nats. Draws what needs the data."""
     train_loader, history = load_mnist(args.batch_size), []
     model.data_name, kind = load_data().name, type(model).__name__
     run = {"data": model.data_name, "seed": getattr(args, "seed", None), "history": history}

@@ -29,8 +29,7 @@ class Autoencoder(tf.keras.Model):
 
     def get_config(self):
         """The constructor's arguments, from which Keras makes a copy."""
-        names = ("input_size", "num_classes", "latent_size")
-        return {name: getattr(self, name) for name in names if hasattr(self, name)}
+        return {k: getattr(self, k) for k in ("input_size", "num_classes", "latent_size") if hasattr(self, k)}
 
 
 @tf.keras.utils.register_keras_serializable("hw6")

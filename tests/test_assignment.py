@@ -119,7 +119,7 @@ def broken(**changes):
         (broken(x_train=np.zeros((20, 28, 27), np.uint8)), "28, 27"),
         (broken(x_test=np.zeros((50, 28, 28))), "float64"),
         (broken(x_test=np.zeros((0, 28, 28), np.uint8), y_test=np.zeros(0, int)), r"\(0, 28, 28\)"),
-        (broken(y_test=np.zeros((50, 1), int)), r"int64 \(50, 1\)"),
+        (broken(y_test=np.zeros((50, 1), int)), r"got uint8 \(50, 28, 28\) and int64 \(50, 1\)"),
         (broken(y_train=np.zeros(19, int)), r"got uint8 \(20, 28, 28\) and int64 \(19,\)"),
         (broken(y_train=np.full(20, 10)), r"labels \(N,\) from 0 to 9"),
         (broken(y_test=np.full(50, -1)), r"labels \(N,\) from 0 to 9"),
