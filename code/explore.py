@@ -1,6 +1,7 @@
 """Writes `outputs/explore.html`, a page to play with the saved models in any browser: `python code/explore.py`.
 
-The page is the template `explore.html` beside this file with the weights in it. It loads nothing from anywhere.
+The page is the template `explore.html` beside this file, with the weights in it and statistics of the test images' mu.
+It loads nothing from anywhere.
 """
 
 import argparse
