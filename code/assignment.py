@@ -103,7 +103,10 @@ def load_mnist(batch_size, buffer_size=1024):
     if not 1 <= batch_size <= n:
         raise ValueError(f"batch_size must be from 1 to {n}, the number of images, got {batch_size}")
     indices = tf.data.Dataset.range(n).shuffle(n).batch(batch_size, drop_remainder=True)  # MNIST is ordered by writer
-    return indices.map(lambda i: (to_pixels(tf.gather(data.x_train, i)), tf.gather(data.y_train, i))).prefetch(2)
+    batches = indices.map(lambda i: (to_pixels(tf.gather(data.x_train, i)), tf.gather(data.y_train, i)))
+    options = tf.data.Options()
+    options.autotune.enabled = False  # there is nothing to tune, and some epochs would wait seconds for the tuner
+    return batches.prefetch(2).with_options(options)
 
 
 # -------------------------------------------------------------------------------------------------------- training
@@ -261,8 +264,7 @@ def saved_run(model):
 # -------------------------------------------------------------------------------------------------------- pictures
 def show_vae_images(model, latent_size):
     """Draws `outputs/show_vae_images.png`: 10 samples from the prior."""
-    z = tf.random.normal((10, latent_size))
-    draw_grid("show_vae_images.png", model.decoder(z), 10, describe(model, "samples"))
+    draw_grid("show_vae_images.png", model.decoder(tf.random.normal((10, latent_size))), 10, describe(model, "samples"))
 
 
 def show_vae_interpolation(model, latent_size):

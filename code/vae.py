@@ -65,9 +65,8 @@ class VAE(Autoencoder):
 class CVAE(Autoencoder):
     """Conditional VAE: encoder and decoder are given the class too (handout, step 2; q(z|x,c) and p(x|z,c)).
 
-    Attributes as `VAE`'s, and `num_classes` (C), except that two take concatenations:
-        encoder: flattened image and c, (N, D + C) -> (N, H_d).
-        decoder: z and c, (N, Z + C) -> (N, 1, H, W).
+    Attributes as `VAE`'s, and `num_classes` (C), but `encoder` takes flattened image and c, (N, D + C) -> (N, H_d), and
+    `decoder` takes z and c, (N, Z + C) -> (N, 1, H, W), concatenated.
     """
 
     def __init__(self, input_size, num_classes=10, latent_size=15):
