@@ -350,7 +350,7 @@ def describe(model, text):
 
 
 def draw_grid(name, images, columns, title, row_labels=(), framed=()):
-    """Draws images (N, 1, H, W) in [0, 1] row by row, `outputs/{name}`; `framed` is a column to mark in each row."""
+    """Draws images (N, 1, H, W) in [0, 1] row by row to `outputs/{name}`; `framed`: the column to mark in each row."""
     rows, (height, width) = len(images) // columns, images.shape[2:]
     grid = np.reshape(images, (rows, columns, height, width)).swapaxes(1, 2).reshape(rows * height, columns * width)
     left, right, top, bottom = 0.35 if len(row_labels) else 0.05, 0.05, 0.35, 0.05  # margins in inches
