@@ -427,7 +427,7 @@ def parseArguments(argv=None):
     parser.add_argument("--input_size", type=int, default=784, choices=[784], help="pixels of an image, MNIST's 784")
     help_text = "peak learning rate at batch size 128, grows with (B/128)^0.75 up to 1024 (default: 0.0012)"
     parser.add_argument("--learning_rate", type=float, default=1.2e-3, help=help_text)
-    parser.add_argument("--seed", type=int, default=None, help="0 to 4294967295, for a run that can be repeated")
+    parser.add_argument("--seed", type=int, help="0 to 4294967295, for a run that can be repeated")
     args = parser.parse_args(argv)
     for name in ("batch_size", "num_epochs", "latent_size", "learning_rate"):
         if not 0 < getattr(args, name) <= 10**6:  # nan and inf too
