@@ -243,13 +243,15 @@ def save_model_weights(model, args):
 
 
 def load_weights(model):
-    """The model, with its saved weights. FileNotFoundError if there are none, ValueError if they do not fit."""
+    """The model with its saved weights. FileNotFoundError if there are none; ValueError if they do not fit."""
     path = output_path(model, ".weights.h5")
     if not path.exists():
         raise FileNotFoundError(f"there are no weights at {path}: train first, without --load_weights")
+    before = model.get_weights()
     try:
         model.load_weights(str(path))
     except Exception as error:  # h5py and both generations of Keras raise many kinds
+        model.set_weights(before)  # some may have been loaded
         reasons = f"other sizes than {model.latent_size} latents, damaged, or saved by Keras 3 and read by Keras 2"
         raise ValueError(f"{path} does not fit this {type(model).__name__} ({reasons}): train again") from error
     return model
@@ -429,9 +431,9 @@ def parseArguments(argv=None):
     parser.add_argument("--learning_rate", type=float, default=1.2e-3, help=help_text)
     parser.add_argument("--seed", type=int, help="0 to 4294967295, for a run that can be repeated")
     args = parser.parse_args(argv)
-    for name in ("batch_size", "num_epochs", "latent_size", "learning_rate"):
-        if not 0 < getattr(args, name) <= 10**6:  # nan and inf too
-            parser.error(f"argument --{name}: must be above 0 and at most 1000000, got {getattr(args, name)}")
+    for name, high in {"batch_size": 10**6, "num_epochs": 10**6, "latent_size": 10**4, "learning_rate": 1}.items():
+        if not 0 < getattr(args, name) <= high:  # nan too
+            parser.error(f"argument --{name}: must be above 0 and at most {high}, got {getattr(args, name)}")
     return args
 
 

@@ -146,8 +146,7 @@ class MuonAdam(tf.keras.optimizers.Adam):
                 continue
             momentum = momenta[id(variable)].assign(0.95 * momenta[id(variable)] + gradient)
             update = orthogonalise(gradient + 0.95 * momentum)  # Nesterov's step
-            scale = tf.cast(self.learning_rate, update.dtype) * 0.2 * max(variable.shape) ** 0.5
-            variable.assign_sub(scale * update)
+            variable.assign_sub(tf.cast(self.learning_rate, update.dtype) * 0.2 * max(variable.shape) ** 0.5 * update)
         return super().apply_gradients(for_adam, *args, **options)
 
     def save_own_variables(self, store):
@@ -158,10 +157,8 @@ class MuonAdam(tf.keras.optimizers.Adam):
 
 
 def orthogonalise(matrix):
-    """Nearly U V^T of the singular value decomposition U S V^T of a matrix (F, G), by four steps of Newton and Schulz.
-
-    The coefficients are Muon's. They bring large singular values near 1 fast, and do not converge to 1.
-    """
+    """Nearly U V^T of the singular value decomposition U S V^T of a matrix (F, G), by 4 steps of Newton and Schulz."""
+    # The coefficients are Muon's. They bring large singular values near 1 fast, and do not converge to 1.
     x = tf.math.divide_no_nan(matrix, tf.norm(matrix))
     for _ in range(4):
         gram = tf.matmul(x, x, transpose_b=True)  # (F, F)
