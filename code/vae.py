@@ -78,7 +78,7 @@ class CVAE(Autoencoder):
         self.decoder = decoder_network(latent_size + num_classes, self.hidden_dim, self.image_size)  # from (N, Z + C)
         self([tf.keras.Input((1, self.image_size, self.image_size)), tf.keras.Input((num_classes,))])  # creates weights
         # A one-hot is one input of size 1 beside H x W pixels, whose norm is of the order of the image's side. Its
-        # weights, the last rows, are multiplied by that: else z encodes a part of the class, and samples are wrong.
+        # weights, the last rows, are multiplied by it: else z encodes part of the class, and samples show wrong digits.
         for kernel in (self.encoder.get_layer("hidden_1").kernel, self.decoder.get_layer("hidden_1").kernel):
             kernel.assign(tf.concat([kernel[:-num_classes], self.image_size * kernel[-num_classes:]], axis=0))
         muon_kernels = [self.decoder.get_layer(name).kernel for name in ("hidden_2", "hidden_3", "pixels")]
