@@ -1,108 +1,71 @@
-"""Trains a VAE or a conditional VAE on MNIST and draws digits with it: data, training, weights, pictures, command line.
+"""Trains a VAE or a conditional VAE on MNIST and draws digits with it: the handout's functions and the command line.
 
-The models and their loss are in `vae.py`. Everything is written to `outputs/` in the project's folder.
+The models and their loss are in `vae.py`, the optimizer in `muon.py`, the images in `mnist.py`, the drawing in
+`pictures.py`. Everything is written to `outputs/` in the project's folder.
 """
 
 import argparse
-import functools
-import itertools
 import json
-import math
 import operator
 import os
-import pathlib
 import sys
+import warnings
+import weakref
 import zlib
-from collections import namedtuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's errors alone, except while it is imported
 if __name__ == "__main__":
     os.environ["MPLBACKEND"] = "agg"  # it draws to files, whatever a notebook's environment says
 
-from vae import CVAE, MUON_BATCH_SIZE, VAE, MuonAdam, kl_divergence, loss_function, reconstruction_loss  # isort: skip
-import numpy as np  # vae is imported first: it names Keras' backend
+from vae import CVAE, VAE, loss_function  # isort: skip
+import files  # vae is imported first: it names Keras' backend
+import numpy as np
 import tensorflow as tf
-from matplotlib.figure import Figure
+from errors import InputError, exit_status
+from evaluation import classify, evaluate, forward, principal_axes
+from files import new_file
+from mnist import check_images, check_labels, load_data, to_pixels
+from muon import MuonAdam, set_optimizer
+from pictures import draw_grid, draw_latent_space, draw_losses
 
-OUTPUTS = pathlib.Path(__file__).resolve().parent.parent / "outputs"
-MNIST_CHECKSUM = 0x1939F699  # CRC-32 of the bytes of x_train, y_train, x_test and y_test
+AVERAGE_DECAY = 4  # of the average of weights: the last fifth of an epoch's steps make up two thirds of it
 
 
 # ------------------------------------------------------------------------------------------------------------ data
-# A data set in MNIST's format, as tensors: uint8 images (N, 28, 28), 0 is background, and labels (N,), 0 to 9.
-Data = namedtuple("Data", ("name", "x_train", "y_train", "x_test", "y_test"))
-
-
-@functools.lru_cache(maxsize=1)
-def load_data():
-    """MNIST from `$MNIST_NPZ`, else through Keras (its cache or its download), else digits rendered from fonts.
-
-    Returns `Data`, held once per process. ValueError if `$MNIST_NPZ` is not valid, or if nothing is found.
-    """
-    if path := os.environ.get("MNIST_NPZ"):
-        try:
-            with np.load(path) as archive:
-                arrays = [archive[name] for name in ("x_train", "y_train", "x_test", "y_test")]
-            return new_data(pathlib.Path(path).name, *arrays)
-        except Exception as error:  # NumPy, zip and deflate raise many kinds
-            raise ValueError(f"MNIST_NPZ={path} is not a valid mnist.npz ({error}): unset it, or use another") from None
-    try:
-        train, test = tf.keras.datasets.mnist.load_data()
-        return new_data("Keras' mnist.npz", *train, *test)
-    except Exception as error:  # Keras raises a bare Exception where the download fails
-        missing = f"MNIST could not be loaded ({error}). To use it, set MNIST_NPZ to the path of an mnist.npz."
-    try:
-        from rendered_digits import rendered_digits
-    except ImportError:
-        raise ValueError(missing) from None
-    warning = f"WARNING: {missing}\nUsing digits RENDERED FROM FONTS instead: losses and pictures are NOT MNIST's."
-    print(f"\n{'*' * 88}\n{warning}\n{'*' * 88}\n", file=sys.stderr, flush=True)
-    train, test = rendered_digits()
-    return new_data("rendered digits, not MNIST", *train, *test)
-
-
-def new_data(name, *arrays):
-    """`Data` of x_train, y_train, x_test and y_test; its name is "MNIST" if they are MNIST's to the last byte."""
-    for x, y in (arrays[:2], arrays[2:]):
-        valid = x.size and x.dtype == np.uint8 and x.shape == (len(y), 28, 28) and y.ndim == 1
-        if not valid or not np.isin(y, range(10)).all():
-            got = f"{x.dtype} {x.shape} and {y.dtype} {y.shape}"
-            raise ValueError(f"images must be uint8 (N, 28, 28) and labels (N,) from 0 to 9, got {got}")
-    checksum = zlib.crc32(b"".join(array.astype(np.uint8).tobytes() for array in arrays))
-    return Data("MNIST" if checksum == MNIST_CHECKSUM else name, *map(tf.constant, arrays, (tf.uint8, tf.int32) * 2))
-
-
 def one_hot(labels, class_size):
-    """One-hot float32 (N, class_size) of labels (N,) or (N, 1). ValueError for invalid labels, in eager mode."""
-    labels = tf.reshape(tf.cast(labels, tf.int32), (-1,))
-    if tf.executing_eagerly() and len(labels):
-        check_range("labels", labels, 0, class_size - 1)
-    return tf.one_hot(labels, class_size)
+    """One-hot float32 (N, class_size) of labels (N,) or (N, 1), numbers or strings of them; (class_size,) of one label.
 
-
-def check_range(name, values, low, high):
-    """ValueError if one of the values is not from `low` to `high`."""
-    smallest, largest = float(tf.reduce_min(values)), float(tf.reduce_max(values))
-    if not low <= smallest <= largest <= high:
-        raise ValueError(f"{name} must be from {low} to {high}, got {smallest:g} to {largest:g}")
-
-
-def to_pixels(images):
-    """uint8 images (N, H, W) to float32 (N, 1, H, W) in [0, 1]."""
-    return tf.cast(images[:, tf.newaxis], tf.float32) / 255.0
+    InputError, a ValueError, if a label is not from 0 to class_size - 1; in a graph, InvalidArgumentError.
+    """
+    labels = tf.convert_to_tensor(labels)
+    if labels.shape.rank == 2:
+        labels = tf.squeeze(labels, axis=1)  # (N, 1) -> (N,)
+    if tf.executing_eagerly():
+        labels = check_labels(labels, class_size)
+        return tf.one_hot(labels, class_size)
+    if labels.dtype == tf.string:
+        labels = tf.strings.to_number(labels)
+    labels = tf.cast(labels, tf.int32)
+    valid = tf.reduce_all((0 <= labels) & (labels < class_size))
+    message = f"labels must be from 0 to {class_size - 1}"
+    with tf.control_dependencies([tf.debugging.Assert(valid, [message, labels])]):
+        return tf.one_hot(labels, class_size)
 
 
 def load_mnist(batch_size, buffer_size=1024):
-    """The training set of `load_data` (handout, "Train our VAE").
+    """The training set of `mnist.load_data` (handout, "Train our VAE").
 
     Returns a `tf.data.Dataset` of (images (B, 1, 28, 28) float32 in [0, 1], labels (B,) int32), reshuffled each epoch,
-    without a partial last batch. ValueError if there are not B images. All are shuffled, whatever the `buffer_size`.
+    without a partial last batch. InputError if there are not B images. All are shuffled, whatever the `buffer_size`.
     """
     data = load_data()
-    n = len(data.x_train)
-    if not 1 <= batch_size <= n:
-        raise ValueError(f"batch_size must be from 1 to {n}, the number of images, got {batch_size}")
-    indices = tf.data.Dataset.range(n).shuffle(n).batch(batch_size, drop_remainder=True)  # MNIST is ordered by writer
+    count = len(data.x_train)
+    if not 1 <= batch_size <= count:
+        raise InputError(f"batch_size must be from 1 to {count}, the number of images, got {batch_size}")
+    indices = tf.data.Dataset.range(count).shuffle(count)  # MNIST is ordered by writer
+    indices = indices.batch(batch_size, drop_remainder=True)
     batches = indices.map(lambda i: (to_pixels(tf.gather(data.x_train, i)), tf.gather(data.y_train, i)))
     options = tf.data.Options()
     options.autotune.enabled = False  # there is nothing to tune, and some epochs would wait seconds for the tuner
@@ -110,269 +73,326 @@ def load_mnist(batch_size, buffer_size=1024):
 
 
 # -------------------------------------------------------------------------------------------------------- training
-def train_vae(model, train_loader, args, is_cvae=False):
-    """Trains for one epoch (handout, "Train our VAE", "Train our CVAE"); called again, training continues.
+def train_step(model, images, labels, is_cvae=False):
+    """One step of training by `model.optimizer` (handout, "Train our VAE", "Train our CVAE").
 
-    `model` is a `VAE`, or a `CVAE` if `is_cvae`, else TypeError. `train_loader` gives batches of images (B, 1, H, W) in
-    [0, 1] and labels (B,), ValueError if the first is not like that. `args` has `learning_rate`, the peak of
-    `learning_rate_schedule`, and perhaps `num_epochs` (else 10), its length: in later calls the rate stays at its end.
-    A caller's own optimizer in `model.optimizer` keeps its own rate. Returns the sum of the batches' losses, a float:
-    `total / len(train_loader)` is the average loss per image.
+    Images (B, 1, H, W) in [0, 1] and labels (B,). Returns the loss before the step, a scalar.
     """
-    if is_cvae != isinstance(model, CVAE):
+    with tf.GradientTape() as tape:
+        if is_cvae:
+            x_hat, mu, logvar = model(images, one_hot(labels, num_classes_of(model)))
+        else:
+            x_hat, mu, logvar = model(images)
+        loss = loss_function(x_hat, images, mu, logvar)
+    gradients = tape.gradient(loss, model.trainable_variables)
+    model.optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+    return loss
+
+
+def train_vae(model, train_loader, args, is_cvae=False):
+    """Trains for one epoch; called again, training goes on (handout, "Train our VAE", "Train our CVAE").
+
+    Args:
+        model: a `VAE`, a `CVAE`, or any other that maps images, and if `is_cvae` one-hots, to (x_hat, mu, logvar).
+            If the caller has set an optimizer, it is trained by that, with its own rate or schedule; else by
+            `muon.MuonAdam`, which is then its optimizer.
+        train_loader: gives batches of images (B, 1, H, W) in [0, 1] and labels (B,).
+        args: has `learning_rate`, the peak rate of `muon.learning_rate_schedule`; nothing else is used.
+        is_cvae: whether the model is given the labels. TypeError if a `VAE` or `CVAE` does not suit it.
+
+    Returns:
+        The sum of the losses of the steps, a float: `total / len(train_loader)` is the average loss per image.
+        The model is left with an average of its weights over the last steps, whose loss is lower.
+
+    InputError, a ValueError, if a batch is not like that, before it is trained on.
+    """
+    if isinstance(model, VAE) and is_cvae or isinstance(model, CVAE) and not is_cvae:
         raise TypeError(f"a {type(model).__name__} is trained with is_cvae={not is_cvae}")
-    first, others = check_first_batch(model, train_loader)
-    batch_size, num_batches = len(first[0]), operator.length_hint(train_loader)  # 0 if it is not known
-    num_steps = getattr(args, "num_epochs", 10) * (num_batches or 60_000 // batch_size)
-    done = int(tf.convert_to_tensor(model.optimizer.iterations))
-    if own_optimizer := isinstance(model.optimizer, MuonAdam):
-        model.optimizer.use_muon = batch_size >= MUON_BATCH_SIZE
-    train_step = compile_train_step(model)
-    shown = sys.stdout is not None and (sys.stdout.isatty() or "ipykernel" in sys.modules)  # in a terminal or notebook
-    bar = tf.keras.utils.Progbar(num_batches or None, verbose=int(shown), stateful_metrics=["loss"])
+    set_optimizer(model)
+    compiled_step = compile_step(model)
+    average = WeightAverage()
+    watched = is_watched(sys.stdout)
+    num_batches = operator.length_hint(train_loader)  # 0 if it is not known
+    bar = tf.keras.utils.Progbar(num_batches or None, verbose=int(watched), stateful_metrics=["loss"])
     total = 0.0
-    for i, (images, labels) in enumerate(itertools.chain([first], others), start=1):
-        if own_optimizer:
-            model.optimizer.learning_rate = learning_rate_schedule(done + i, num_steps, args.learning_rate, batch_size)
-        total += train_step(tf.cast(images, tf.float32), tf.cast(labels, tf.int32))
-        if shown and i % 10 == 0 and i != num_batches:  # reading the loss waits for the step
-            bar.update(i, [("loss", float(total) / i)])
-    bar.update(i, [("loss", float(total) / i)], finalize=True)
+    for number, (images, labels) in enumerate(checked_batches(train_loader, model, is_cvae), start=1):
+        if isinstance(model.optimizer, MuonAdam):
+            model.optimizer.start_step(len(images), args.learning_rate)
+        total += compiled_step(model, images, labels, is_cvae)
+        average.add(model.trainable_variables)
+        if watched and number % 10 == 0 and number != num_batches:  # reading the loss waits for the step
+            bar.update(number, [("loss", float(total) / number)])
+    average.put_in_place()
+    bar.update(number, [("loss", float(total) / number)], finalize=True)
     return float(total)
 
 
-def check_first_batch(model, train_loader):
-    """The first batch of a loader, and an iterator over the others. ValueError if `model` cannot be trained on it."""
+def num_classes_of(model):
+    """C of a conditional model; ten digits if it does not say."""
+    return getattr(model, "num_classes", 10)
+
+
+class Compiled(NamedTuple):
+    """`train_step` as a graph, and what it was made for: the optimizer and the trained variables."""
+
+    step: Callable
+    made_for: list
+
+
+compiled_steps = weakref.WeakKeyDictionary()  # the `Compiled` of each model, for as long as the model lives
+
+
+def compile_step(model):
+    """`train_step` as a graph for this model; a new one if its optimizer or the set of trained variables changed."""
+    made_for = [model.optimizer, *model.trainable_variables]
+    compiled = compiled_steps.get(model)
+    if compiled is None or not same_objects(compiled.made_for, made_for):
+        # Without autograph, whose cache would keep the model alive
+        compiled_steps[model] = Compiled(tf.function(train_step, autograph=False), made_for)
+    return compiled_steps[model].step
+
+
+def same_objects(a, b):
+    """Whether two lists hold the same objects."""
+    return len(a) == len(b) and all(x is y for x, y in zip(a, b))
+
+
+class WeightAverage:
+    """The average of a model's weights over the steps of an epoch: it has less noise than the weights of the last step.
+
+    The weights after step t count nearly as t^`AVERAGE_DECAY`, so the average is over the last part of the steps,
+    however many there are (polynomial-decay averaging, Shamir & Zhang 2013, https://arxiv.org/abs/1212.1824).
+    """
+
+    def __init__(self):
+        self.steps = 0
+
+    def add(self, variables):
+        """Adds the weights after a step."""
+        self.steps += 1
+        if self.steps == 1:
+            self.variables = list(variables)
+            self.averages = [tf.Variable(variable, trainable=False) for variable in self.variables]
+            self.move_averages = tf.function(self.move_averages, autograph=False)
+        share = (1 + AVERAGE_DECAY) / (self.steps + AVERAGE_DECAY)
+        self.move_averages(tf.constant(share))
+
+    def move_averages(self, share):
+        """average = (1 - share) * average + share * variable, for each variable."""
+        for average, variable in zip(self.averages, self.variables):
+            difference = tf.convert_to_tensor(variable) - average
+            average.assign_add(tf.cast(share, average.dtype) * difference)
+
+    def put_in_place(self):
+        """Gives the variables their averages."""
+        for average, variable in zip(self.averages, self.variables):
+            variable.assign(average)
+
+
+def is_watched(stream):
+    """Whether a stream is a terminal or a notebook, where somebody sees a progress bar. It may be None."""
+    is_terminal = hasattr(stream, "isatty") and stream.isatty()
+    return stream is not None and (is_terminal or "ipykernel" in sys.modules)
+
+
+def checked_batches(train_loader, model, is_cvae):
+    """The batches of a loader, one after the other: images float32 (B, 1, H, W), labels (B,).
+
+    InputError if there are none, or no end, or if the model cannot be trained on one.
+    """
     if isinstance(train_loader, tf.data.Dataset) and train_loader.cardinality() == tf.data.INFINITE_CARDINALITY:
-        raise ValueError("the loader repeats without end: leave out .repeat()")
-    batches = iter(train_loader)
-    batch = next(batches, None)
+        raise InputError("the loader repeats without end: leave out .repeat()")
+    batch = None
+    for batch in train_loader:
+        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+            raise InputError(f"a batch must be a pair (images, labels), got a {type(batch).__name__}")
+        images = check_images(batch[0], getattr(model, "input_size", None))
+        labels = np.asarray(batch[1])
+        count = len(images)
+        if labels.shape != (count,) and labels.shape != (count, 1):
+            raise InputError(f"labels must be ({count},), got {labels.shape}")
+        if is_cvae:
+            labels = check_labels(labels, num_classes_of(model))
+        else:
+            labels = np.zeros(count, np.int32)  # they are not used, whatever they are
+        yield images, labels
     if batch is None:
-        why = "it can be used for one epoch only" if batches is train_loader else "it is empty"
-        raise ValueError(f"the loader has no batches: {why}")
-    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        raise ValueError(f"a batch must be a pair (images, labels), got a {type(batch).__name__}")
-    images, labels = map(tf.convert_to_tensor, batch)
-    side, n = model.image_size, len(images)
-    if images.shape[1:] != (1, side, side):
-        raise ValueError(f"images must be (N, 1, {side}, {side}), got {tuple(images.shape)}")
-    if labels.shape != (n,) and labels.shape != (n, 1):
-        raise ValueError(f"labels must be ({n},), got {tuple(labels.shape)}")
-    check_range("pixels", images, 0, 1)
-    if isinstance(model, CVAE):
-        check_range("labels", labels, 0, model.num_classes - 1)
-    return (images, labels), batches
-
-
-def learning_rate_schedule(step, num_steps, learning_rate, batch_size):
-    """The learning rate of step 1, 2, ... of a run: linear warm-up, then cosine decay to 1 % of the peak.
-
-    The peak is `learning_rate` for batches of 128, and (B / 128)^0.75 times that for others, up to B = 1024. The
-    warm-up takes a fifth of the run, but at least 100 steps.
-    """
-    peak, warmup = learning_rate * (min(batch_size, 1024) / 128) ** 0.75, max(100, num_steps // 5)
-    if step < warmup:
-        return peak * step / warmup
-    progress = min((step - warmup) / max(1, num_steps - warmup), 1.0)
-    return peak * (0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2)
-
-
-def compile_train_step(model):
-    """A step of training as a graph, (images, labels) -> loss; a new one if optimizer or trained variables changed."""
-    made_for = model.optimizer, getattr(model.optimizer, "use_muon", None), [id(v) for v in model.trainable_variables]
-    if getattr(model.train_function, "made_for", None) != made_for:
-
-        @tf.function(autograph=False)  # autograph would keep the model alive for good
-        def train_step(images, labels):
-            with tf.GradientTape() as tape:
-                x_hat, mu, logvar = forward(model, images, labels)
-                loss = loss_function(x_hat, images, mu, logvar)
-            gradients = tape.gradient(loss, model.trainable_variables)
-            model.optimizer.apply_gradients(zip(gradients, model.trainable_variables))
-            return loss
-
-        train_step.made_for = made_for
-        model.train_function = train_step  # where Keras keeps its own
-    return model.train_function
-
-
-def forward(model, images, labels):
-    """x_hat, mu and logvar of images; a CVAE is given their labels too."""
-    return model(images, one_hot(labels, model.num_classes)) if isinstance(model, CVAE) else model(images)
-
-
-def evaluate(model):
-    """Reconstruction loss and KL on the test images, nats per image, whose sum is the loss; and their mu (N, Z)."""
-    data, parts = load_data(), []
-    for i in range(0, len(data.x_test), 2500):  # all at once would take more memory
-        images = to_pixels(data.x_test[i : i + 2500])
-        x_hat, mu, logvar = forward(model, images, data.y_test[i : i + 2500])
-        parts.append((reconstruction_loss(x_hat, images), kl_divergence(mu, logvar), mu))
-    reconstruction, kl, mu = map(np.concatenate, zip(*parts))
-    return reconstruction.mean(dtype=float), kl.mean(dtype=float), mu
-
-
-def classify(model, images):
-    """p(c|x) of a `CVAE` for images x (N, 1, H, W) in [0, 1]: (N, C) float32, rows that add up to 1.
-
-    By Bayes' rule with equal priors, p(c|x) is proportional to p(x|c), here estimated by exp(-loss(x, c)): the loss is
-    the handout's, of which -loss is a lower bound of log p(x|c) (Kingma & Welling, equation 3), but with z = mu.
-    """
-    losses = []
-    for c in np.eye(model.num_classes):
-        c = tf.constant(np.tile(c, (len(images), 1)), model.compute_dtype)
-        _, mu, logvar = model(images, c)
-        x_hat = model.decoder(tf.concat([mu, c], axis=1))
-        losses.append(reconstruction_loss(x_hat, images) + kl_divergence(mu, logvar))
-    return tf.nn.softmax(-tf.stack(losses, axis=1))
+        raise InputError("the loader has no batches: it is empty, or was used up and must be made anew for each epoch")
 
 
 # --------------------------------------------------------------------------------------------------------- weights
-def output_path(model, ending):
-    """The path of the file in `outputs/` with the name of the kind of the model, and this ending."""
-    return OUTPUTS / f"{'cvae' if isinstance(model, CVAE) else 'vae'}{ending}"
+def kind_of(model):
+    """The first part of the names of a model's files, "cvae" or "vae"."""
+    return "cvae" if isinstance(model, CVAE) else "vae"
 
 
-def save_model_weights(model, args):
-    """Saves the weights as `outputs/{vae,cvae}.weights.h5`. OSError if that fails: the old file is then unchanged."""
-    partial = output_path(model, ".partial.weights.h5")
-    partial.parent.mkdir(exist_ok=True)
-    model.save_weights(str(partial))
-    output_path(model, ".run.json").unlink(missing_ok=True)  # it is that of the old weights
-    os.replace(partial, output_path(model, ".weights.h5"))
+def weights_path(kind):
+    return files.OUTPUTS / f"{kind}.weights.h5"
+
+
+def record_path(kind):
+    return files.OUTPUTS / f"{kind}.run.json"
+
+
+def save_model_weights(model, args, record=None):
+    """Saves the weights as `outputs/{vae,cvae}.weights.h5`, and beside them a record as `outputs/{vae,cvae}.run.json`.
+
+    The record is a dictionary of what is known of the weights, see `train`; the number of latents and a checksum of the
+    file are added. OSError if the files cannot be written: the old ones are then unchanged.
+    """
+    kind = kind_of(model)
+    with new_file(weights_path(kind)) as written:
+        write_weights(model, written)
+        checksum = zlib.crc32(written.read_bytes())
+    record = {**(record or {}), "latent_size": getattr(model, "latent_size", None), "checksum": checksum}
+    with new_file(record_path(kind)) as written:
+        written.write_text(json.dumps(record, indent=1), "utf-8")
+
+
+def write_weights(model, path):
+    """Writes the weights of a model to a file. OSError if it cannot be written."""
+    size = sum(np.asarray(weights).nbytes for weights in model.get_weights())
+    path.write_bytes(bytes(3 * size + 2**20))  # where the disk is full this raises, HDF5 would crash
+    try:
+        model.save_weights(str(path))
+    except RuntimeError as error:  # what HDF5 raises for a file that cannot be written
+        raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def load_weights(model):
-    """The model with its saved weights. FileNotFoundError if there are none; ValueError if they do not fit."""
-    path = output_path(model, ".weights.h5")
+    """The model with its saved weights.
+
+    FileNotFoundError if there are none; another OSError if the file cannot be read now, as while another program has it
+    open; InputError, a ValueError, if the weights do not fit. The model is then unchanged.
+    """
+    path = weights_path(kind_of(model))
     if not path.exists():
         raise FileNotFoundError(f"there are no weights at {path}: train first, without --load_weights")
+    if not model.built:  # another's model, which may have no weights before it is called
+        forward(model, tf.zeros((1, 1, 28, 28)), tf.zeros(1, tf.int32))
     before = model.get_weights()
     try:
-        model.load_weights(str(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras says that the file has no state of the optimizer
+            model.load_weights(str(path))
     except Exception as error:  # h5py and both generations of Keras raise many kinds
         model.set_weights(before)  # some may have been loaded
+        if isinstance(error, OSError) and error.errno:
+            raise OSError(error.errno, f"{path} cannot be read now ({error})") from error
         reasons = f"other sizes than {model.latent_size} latents, damaged, or saved by Keras 3 and read by Keras 2"
-        raise ValueError(f"{path} does not fit this {type(model).__name__} ({reasons}): train again") from error
+        raise InputError(f"{path} does not fit this {type(model).__name__} ({reasons})") from error
     return model
 
 
-def saved_run(model):
-    """What `train` put on record of the run behind the saved weights; {} if nothing is."""
-    path = output_path(model, ".run.json")
-    return json.loads(path.read_text()) if path.exists() else {}
+def read_record(kind):
+    """The record of the saved weights, see `train`; {} and a line on stderr if it is missing, damaged or of others."""
+    path = record_path(kind)
+    try:
+        record = json.loads(path.read_text("utf-8"))
+        if record["checksum"] == zlib.crc32(weights_path(kind).read_bytes()):
+            return record
+        reason = "it is the record of other weights"
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        reason = f"{type(error).__name__}: {error}"
+    print(f"{path} does not say what data the weights are of ({reason})", file=sys.stderr)
+    return {}
+
+
+def load_model(kind):
+    """The saved model of a kind, "vae" or "cvae", with as many latents as its record says; and the record."""
+    if not weights_path(kind).exists():
+        raise FileNotFoundError(f"there are no weights at {weights_path(kind)}: train first, without --load_weights")
+    record = read_record(kind)
+    latent_size = record.get("latent_size") or 15
+    model = CVAE(784, latent_size=latent_size) if kind == "cvae" else VAE(784, latent_size=latent_size)
+    return load_weights(model), record
 
 
 # -------------------------------------------------------------------------------------------------------- pictures
-def show_vae_images(model, latent_size):
-    """Draws `outputs/show_vae_images.png`: 10 samples from the prior."""
-    draw_grid("show_vae_images.png", model.decoder(tf.random.normal((10, latent_size))), 10, describe(model, "samples"))
+def show_vae_images(model, latent_size, data_name=None):
+    """Draws `outputs/show_vae_images.png`: 10 samples from the prior. `data_name` is for the title."""
+    z = tf.random.normal((10, latent_size))
+    draw_grid(files.OUTPUTS / "show_vae_images.png", model.decoder(z), 10, title(model, "samples", data_name))
 
 
-def show_vae_interpolation(model, latent_size):
+def show_vae_interpolation(model, latent_size, data_name=None):
     """Draws `outputs/show_vae_interpolation.png`: 12 x 12 images between four samples from the prior, the corners."""
     corners = tf.random.normal((4, latent_size)).numpy()
     ends = np.linspace((1, 0), (0, 1), 12)  # along a side of the square, the weights of its two ends
     z = np.kron(ends, ends) @ corners  # (144, 4) weights of the corners
-    draw_grid("show_vae_interpolation.png", model.decoder(z), 12, describe(model, "between four samples"))
+    path = files.OUTPUTS / "show_vae_interpolation.png"
+    draw_grid(path, model.decoder(z), 12, title(model, "between four samples", data_name))
 
 
-def show_vae_manifold(model):
+def show_vae_manifold(model, data_name=None):
     """Draws `outputs/vae_manifold.png`: 2 latents at 20 x 20 quantiles of the prior (Kingma & Welling, figure 4)."""
     quantiles = tf.math.ndtri((tf.range(20.0) + 0.5) / 20)
     z = tf.reshape(tf.stack(tf.meshgrid(quantiles, quantiles[::-1]), axis=-1), (-1, 2))  # z_2 grows upwards
-    draw_grid("vae_manifold.png", model.decoder(z), 20, describe(model, "20 x 20 grid over its two latents"))
+    path = files.OUTPUTS / "vae_manifold.png"
+    draw_grid(path, model.decoder(z), 20, title(model, "20 x 20 grid over its two latents", data_name))
 
 
-def show_cvae_images(model, latent_size):
+def show_cvae_images(model, latent_size, data_name=None):
     """Draws `outputs/show_cvae_images.png`: 10 samples of each class, one row per class."""
-    classes = np.arange(model.num_classes)
-    z, c = tf.random.normal((10 * len(classes), latent_size)), one_hot(np.repeat(classes, 10), len(classes))
-    images = model.decoder(tf.concat([z, c], axis=1))
-    draw_grid("show_cvae_images.png", images, 10, describe(model, "samples by class"), row_labels=classes)
+    classes = np.arange(num_classes_of(model))
+    z = tf.random.normal((10 * len(classes), latent_size))
+    c = one_hot(np.repeat(classes, 10), len(classes))
+    images = model.decoder(tf.concat([z, c], axis=1))  # any model of the handout has a decoder, only ours `decode`
+    path = files.OUTPUTS / "show_cvae_images.png"
+    draw_grid(path, images, 10, title(model, "samples by class", data_name), row_labels=classes)
 
 
-def show_cvae_classes(model):
+def show_cvae_classes(model, data):
     """Draws `outputs/cvae_classes.png`: test images, their mu decoded as each class, the class read in a frame."""
-    (images, labels), num_classes = examples_of_each_digit(1), model.num_classes
-    _, mu, _ = forward(model, images, labels)
-    classes = [one_hot([c] * len(images), num_classes) for c in range(num_classes)]
-    x_hats = [model.decoder(np.concatenate([mu, c], axis=1)) for c in classes]
-    rows = np.stack([images, *x_hats], axis=1).reshape(-1, *images.shape[1:])  # the image, then each class
-    read, text = np.argmax(classify(model, images), axis=1), "test images, their z as each class, and the class read"
-    draw_grid("cvae_classes.png", rows, 1 + num_classes, describe(model, text), labels.numpy(), 1 + read)
+    images, labels = examples_of_each_digit(data, 1)
+    mu, _ = model.encode(images, one_hot(labels, model.num_classes))
+    columns = [images]
+    for class_ in range(model.num_classes):
+        c = one_hot([class_] * len(images), model.num_classes)
+        columns.append(model.decode(mu, c))
+    by_row = np.stack(columns, axis=1).reshape(-1, *images.shape[1:])  # of each row the image, then each class
+    read = np.argmax(classify(model, images), axis=1)
+    text = title(model, "test images, their z as each class, and the class read", data.name)
+    path = files.OUTPUTS / "cvae_classes.png"
+    draw_grid(path, by_row, len(columns), text, row_labels=labels.numpy(), framed=1 + read)
 
 
-def show_reconstructions(model):
+def show_reconstructions(model, data):
     """Draws `outputs/{vae,cvae}_reconstructions.png`: two test images of each digit above their reconstructions."""
-    images, labels = examples_of_each_digit(2)
+    images, labels = examples_of_each_digit(data, 2)
     x_hat, _, _ = forward(model, images, labels)
-    name, text = output_path(model, "_reconstructions.png").name, describe(model, "test images and reconstructions")
-    draw_grid(name, np.concatenate([images, x_hat]), len(images), text, ["$x$", r"$\hat{x}$"])
+    rows = np.concatenate([images, x_hat])
+    text = title(model, "test images and reconstructions", data.name)
+    path = files.OUTPUTS / f"{kind_of(model)}_reconstructions.png"
+    draw_grid(path, rows, len(images), text, row_labels=["$x$", r"$\hat{x}$"])
 
 
-def examples_of_each_digit(count):
+def examples_of_each_digit(data, count):
     """The first `count` test images of each digit, float32 (10 * count, 1, 28, 28), and their labels."""
-    data = load_data()
     chosen = np.concatenate([np.flatnonzero(data.y_test == digit)[:count] for digit in range(10)])
     return to_pixels(tf.gather(data.x_test, chosen)), tf.gather(data.y_test, chosen)
 
 
-def show_latent_space(model):
-    """Draws `outputs/{vae,cvae}_latent_space.png`: the test images' mu by digit, on two principal components."""
-    _, _, mu = evaluate(model)
-    variances, axes = np.linalg.eigh(np.cov(mu, rowvar=False))  # the last are the largest
-    labels = [f"principal component {i}, {variances[-i] / variances.sum():.0%} of the variance" for i in (1, 2)]
-    title, figure = describe(model, "posterior means of the test images"), Figure(layout="constrained")
-    plot = figure.add_subplot(title=title, xlabel=labels[0], ylabel=labels[1])
-    points = plot.scatter(*(mu @ axes[:, [-1, -2]]).T, c=load_data().y_test, cmap="tab10", s=2)
-    figure.legend(*points.legend_elements(), title="digit", loc="outside right upper")
-    save_figure(figure, output_path(model, "_latent_space.png"))
+def show_latent_space(model, data, mu):
+    """Draws `outputs/{vae,cvae}_latent_space.png`: the test images' mu (N, Z) by digit, on two principal components."""
+    axes, shares = principal_axes(mu)
+    text = title(model, "posterior means of the test images", data.name)
+    draw_latent_space(files.OUTPUTS / f"{kind_of(model)}_latent_space.png", mu @ axes.T, shares, data.y_test, text)
 
 
-def show_loss_curve(model, history):
-    """Draws `outputs/{vae,cvae}_loss.png` of (train loss, test reconstruction, test KL), nats per image, by epoch."""
-    (train, reconstruction, kl), epochs = np.transpose(history), np.arange(1, len(history) + 1)
-    figure = Figure(layout="constrained")
-    plot = figure.add_subplot(title=describe(model, "loss"), xlabel="epoch", ylabel="nats per image")
-    plot.plot(epochs, train, "o--", label="train loss (average over the epoch)")
-    plot.plot(epochs, reconstruction + kl, "o-", label="test loss")
-    plot.plot(epochs, reconstruction, "^-", label="test reconstruction")
-    plot.plot(epochs, kl, "v-", label="test KL")
-    plot.set_ylim(0, 1.1 * max(train))
-    plot.xaxis.get_major_locator().set_params(integer=True)
-    plot.legend()
-    save_figure(figure, output_path(model, "_loss.png"))
+def show_losses(model, history, data_name=None):
+    """Draws `outputs/{vae,cvae}_loss.png` of the history of a run, see `train`."""
+    train = [epoch["train_loss"] for epoch in history]
+    reconstruction = [epoch["test_reconstruction"] for epoch in history]
+    kl = [epoch["test_kl"] for epoch in history]
+    path = files.OUTPUTS / f"{kind_of(model)}_loss.png"
+    draw_losses(path, train, reconstruction, kl, title(model, "loss", data_name))
 
 
-def describe(model, text):
-    """The text, with the kind of the model, and the data that it was trained on where that is known."""
-    data_name = getattr(model, "data_name", None)
-    return f"{type(model).__name__}: {text}" + (f" ({data_name})" if data_name else "")
-
-
-def draw_grid(name, images, columns, title, row_labels=(), framed=()):
-    """Draws images (N, 1, H, W) in [0, 1] row by row to `outputs/{name}`; `framed`: the column to mark in each row."""
-    rows, (height, width) = len(images) // columns, images.shape[2:]
-    grid = np.reshape(images, (rows, columns, height, width)).swapaxes(1, 2).reshape(rows * height, columns * width)
-    left, right, top, bottom = 0.35 if len(row_labels) else 0.05, 0.05, 0.35, 0.05  # margins in inches
-    w, h = columns / 2 + left + right, rows / 2 + top + bottom  # an image is half an inch,
-    figure = Figure((w, h), dpi=112)  # which is 2 x 28 pixels
-    plot = figure.add_axes((left / w, bottom / h, columns / 2 / w, rows / 2 / h))
-    plot.imshow(grid, "gray", vmin=0, vmax=1, extent=(0, columns, rows, 0), interpolation="nearest")
-    plot.set_axis_off()
-    for row, label in enumerate(row_labels):
-        plot.text(-0.3, row + 0.5, label, ha="center", va="center")
-    for row, column in enumerate(framed):
-        plot.plot(column + 0.5, row + 0.5, "s", markersize=33, fillstyle="none", color="orange", markeredgewidth=2)
-    figure.text(left / w, 1 - top / 2 / h, title, va="center")
-    save_figure(figure, OUTPUTS / name)
-
-
-def save_figure(figure, path):
-    """Writes a figure as an optimised PNG."""
-    path.parent.mkdir(exist_ok=True)
-    figure.savefig(path, pil_kwargs={"optimize": True})
+def title(model, text, data_name=None):
+    """The title of a picture: the kind of the model, the text, and the data of its training where they are known."""
+    data = f" ({data_name})" if data_name else ""
+    return f"{type(model).__name__}: {text}{data}"
 
 
 # ------------------------------------------------------------------------------------------------------------ main
@@ -380,41 +400,57 @@ def main(args):
     """Trains the model, or loads it if `args.load_weights`, and draws its pictures."""
     if getattr(args, "seed", None) is not None:
         tf.keras.utils.set_random_seed(args.seed)
-    model = (CVAE if args.is_cvae else VAE)(args.input_size, latent_size=args.latent_size)
     if args.load_weights:
-        load_weights(model)
-        model.data_name = saved_run(model).get("data")
+        model, record = load_model("cvae" if args.is_cvae else "vae")
+    elif args.is_cvae:
+        model = CVAE(args.input_size, latent_size=args.latent_size)
+        record = train(model, args)
     else:
-        train(model, args)
-    for show in (show_cvae_images,) if args.is_cvae else (show_vae_images, show_vae_interpolation):
-        show(model, args.latent_size)
-    if args.latent_size == 2 and not args.is_cvae:
-        show_vae_manifold(model)
-    print(f"Pictures and weights are in {OUTPUTS}")
+        model = VAE(args.input_size, latent_size=args.latent_size)
+        record = train(model, args)
+    show_samples(model, record.get("data"))
+    print(f"Pictures and weights are in {files.OUTPUTS}")
+
+
+def show_samples(model, data_name):
+    """Draws what needs no images: samples, and images between them."""
+    if isinstance(model, CVAE):
+        show_cvae_images(model, model.latent_size, data_name)
+        return
+    show_vae_images(model, model.latent_size, data_name)
+    show_vae_interpolation(model, model.latent_size, data_name)
+    if model.latent_size == 2:
+        show_vae_manifold(model, data_name)
 
 
 def train(model, args):
-    """Trains; after each epoch saves weights and a record: data, seed, losses in nats. Draws what needs the data."""
-    train_loader, history = load_mnist(args.batch_size), []
-    model.data_name, kind = load_data().name, type(model).__name__
-    run = {"data": model.data_name, "seed": getattr(args, "seed", None), "history": history}
-    print(f"Training a {kind} on {model.data_name}, {len(train_loader)} batches of {args.batch_size}")
+    """Trains; after each epoch saves weights and record. Then draws what needs the images.
+
+    Returns the record, a dictionary of `data`, the name of the data; `seed`, a number or None; and `history`, a list of
+    dictionaries of nats per image, `train_loss`, `test_reconstruction` and `test_kl`, one for each epoch. InputError if
+    the loss is not finite: the weights of the epoch before stay saved.
+    """
+    data = load_data()
+    train_loader = load_mnist(args.batch_size)
+    print(f"Training a {type(model).__name__} on {data.name}, {len(train_loader)} batches of {args.batch_size}")
+    record = {"data": data.name, "seed": getattr(args, "seed", None), "history": []}
     for epoch in range(1, args.num_epochs + 1):
-        loss = train_vae(model, train_loader, args, args.is_cvae) / len(train_loader)
-        if not np.isfinite(loss):
-            raise ValueError(f"the loss became {loss} in epoch {epoch}: try a smaller --learning_rate")
-        reconstruction, kl, _ = evaluate(model)
-        history.append((loss, reconstruction, kl))
-        save_model_weights(model, args)
-        output_path(model, ".run.json").write_text(json.dumps(run))
-        terms = f"(reconstruction {reconstruction:.2f} + KL {kl:.2f})"
-        print(f"Train Epoch: {epoch}  Loss: {loss:.6f}  Test Loss: {reconstruction + kl:.6f} {terms}", flush=True)
-    show_loss_curve(model, history)
-    show_reconstructions(model)
-    if args.latent_size > 1:
-        show_latent_space(model)
-    if args.is_cvae:
-        show_cvae_classes(model)
+        train_loss = train_vae(model, train_loader, args, args.is_cvae) / len(train_loader)
+        if not np.isfinite(train_loss):
+            raise InputError(f"the loss became {train_loss} in epoch {epoch}: try a smaller --learning_rate")
+        test = evaluate(model, data)
+        losses = {"train_loss": train_loss, "test_reconstruction": test.reconstruction, "test_kl": test.kl}
+        record["history"].append(losses)
+        save_model_weights(model, args, record)
+        terms = f"(reconstruction {test.reconstruction:.2f} + KL {test.kl:.2f})"
+        print(f"Train Epoch: {epoch}  Loss: {train_loss:.6f}  Test Loss: {test.loss:.6f} {terms}", flush=True)
+    show_losses(model, record["history"], data.name)
+    show_reconstructions(model, data)
+    if test.mu.shape[1] > 1:
+        show_latent_space(model, data, test.mu)
+    if isinstance(model, CVAE) and hasattr(model, "decode"):  # another's CVAE has no such method
+        show_cvae_classes(model, data)
+    return record
 
 
 # ---------------------------------------------------------------------------------------------------- command line
@@ -431,23 +467,15 @@ def parseArguments(argv=None):
     parser.add_argument("--learning_rate", type=float, default=1.2e-3, help=help_text)
     parser.add_argument("--seed", type=int, help="0 to 4294967295, for a run that can be repeated")
     args = parser.parse_args(argv)
-    for name, high in {"batch_size": 10**6, "num_epochs": 10**6, "latent_size": 10**4, "learning_rate": 1}.items():
-        if not 0 < getattr(args, name) <= high:  # nan too
-            parser.error(f"argument --{name}: must be above 0 and at most {high}, got {getattr(args, name)}")
+    limits = {"batch_size": 10**6, "num_epochs": 10**6, "latent_size": 10**4, "learning_rate": 1}
+    for name, highest in limits.items():
+        value = getattr(args, name)
+        if not 0 < value <= highest:  # nan too
+            parser.error(f"argument --{name}: must be above 0 and at most {highest}, got {value}")
+    if args.seed is not None and not 0 <= args.seed < 2**32:
+        parser.error(f"argument --seed: must be from 0 to 4294967295, got {args.seed}")
     return args
 
 
-def run(program):
-    """A program's exit status: what it returns, or 0; after one line, 1 for a mistake and 130 for Ctrl-C."""
-    try:
-        return program() or 0
-    except KeyboardInterrupt:
-        print("Interrupted", file=sys.stderr)
-        return 130
-    except (ValueError, OSError) as error:
-        print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-
-
 if __name__ == "__main__":
-    sys.exit(run(lambda: main(parseArguments())))
+    sys.exit(exit_status(lambda: main(parseArguments())))

@@ -1,6 +1,6 @@
 """Writes `outputs/explore.html`, a page to play with the saved models in any browser: `python code/explore.py`.
 
-The page is the template `explore.html` beside this file, with the weights in it and statistics of the test images' mu.
+The page is `explore_template.html` beside this file, with the weights in it and statistics of the test images' mu.
 It loads nothing from anywhere.
 """
 
@@ -14,11 +14,14 @@ import sys
 if __name__ == "__main__":
     os.environ["MPLBACKEND"] = "agg"  # whatever a notebook's environment says
 
-import assignment
+import assignment  # isort: skip
+import files  # assignment is imported first: it names Keras' backend
 import numpy as np
-from vae import CVAE, VAE
+from errors import InputError, exit_status
+from evaluation import evaluate, principal_axes
+from mnist import load_data
 
-TEMPLATE = pathlib.Path(__file__).resolve().with_name("explore.html")
+TEMPLATE = pathlib.Path(__file__).resolve().with_name("explore_template.html")
 
 
 def quantise(kernel, bias):
@@ -31,48 +34,56 @@ def quantise(kernel, bias):
     return scales.tobytes() + bias.astype("<f4").tobytes() + steps.tobytes()
 
 
-def describe(model):
-    """What the template needs of a trained model, as its comment says.
+def describe(model, record, data):
+    """What the template needs of a trained model and of the record of its run, as the template's comment says.
 
-    ValueError if there is no record of the run behind its weights, or if that run had other data than is loaded now.
+    InputError if the run had other data, since the statistics are of the images that are loaded now, or if the model
+    has fewer than two latents.
     """
-    run, data = assignment.saved_run(model), assignment.load_data()
-    if run.get("data") != data.name:
-        record = assignment.output_path(model, ".run.json")
-        raise ValueError(f"{record} does not say that the weights are of a run on {data.name}: train again")
-    _, _, mu = assignment.evaluate(model)
-    variances, axes = np.linalg.eigh(np.cov(mu, rowvar=False))  # the last are the largest
-    networks = model.encoder, model.mu_layer, model.logvar_layer, model.decoder
+    kind = type(model).__name__
+    if record.get("data", data.name) != data.name:
+        raise InputError(
+            f"the saved {kind} was trained on {record['data']}, not on {data.name}: set MNIST_NPZ to its data"
+        )
+    if model.latent_size < 2:
+        raise InputError(f"the saved {kind} has one latent, the page needs two: train with --latent_size 2 or more")
+    test = evaluate(model, data)
+    axes, shares = principal_axes(test.mu)
+    variances = test.mu.var(axis=0)
+    networks = (model.encoder, model.mu_layer, model.logvar_layer, model.decoder)
     weights = [weight for network in networks for weight in network.get_weights()]
-    kernels, biases = weights[::2], weights[1::2]
+    kernels = weights[::2]
+    biases = weights[1::2]
+    layers = [quantise(kernel, bias) for kernel, bias in zip(kernels, biases)]
     return {
         "latent_size": model.latent_size,
         "num_classes": getattr(model, "num_classes", 0),
         "layers": [kernel.shape for kernel in kernels],
-        "weights": base64.b64encode(b"".join(map(quantise, kernels, biases))).decode(),
-        "run": {"data": run["data"], "epochs": len(run["history"]), "test_loss": sum(run["history"][-1][1:])},
-        "variances": mu.var(axis=0).tolist(),
-        "axes": axes.T[[-1, -2]].tolist(),
-        "deviations": np.sqrt(variances[[-1, -2]]).tolist(),
+        "weights": base64.b64encode(b"".join(layers)).decode(),
+        "run": {"data": record.get("data"), "epochs": len(record.get("history", [])), "test_loss": test.loss},
+        "variances": variances.tolist(),
+        "axes": axes.tolist(),
+        "deviations": (test.mu @ axes.T).std(axis=0, ddof=1).tolist(),
     }
 
 
 def main(argv=None):
-    """Writes the page of the models that are saved. ValueError or OSError if there is none, or if one does not fit."""
+    """Writes the page of the saved models. InputError or OSError if there are none, or if one cannot be shown."""
     parser = argparse.ArgumentParser(description="Write outputs/explore.html, a page to play with the saved models.")
-    parser.add_argument(
-        "--latent_size", type=int, default=15, help="latent dimensions of the saved models (default: 15)"
-    )
-    latent_size = parser.parse_args(argv).latent_size
-    models = [kind(784, latent_size=latent_size) for kind in (CVAE, VAE)]
-    saved = [model for model in models if assignment.output_path(model, ".weights.h5").exists()] or models[:1]
-    described = {type(model).__name__.lower(): describe(assignment.load_weights(model)) for model in saved}
-    data = json.dumps(described).replace("<", "\\u003c")  # JSON's other spelling, which cannot end the script
-    page = TEMPLATE.read_text("utf-8").replace(">MODELS<", f">{data}<")
-    target = assignment.OUTPUTS / "explore.html"
-    target.write_text(page, "utf-8")
-    print(f"{target}, {target.stat().st_size / 1e6:.1f} MB, shows the {' and the '.join(described).upper()}")
+    parser.parse_args(argv)
+    saved = [kind for kind in ("cvae", "vae") if assignment.weights_path(kind).exists()]
+    data = load_data()
+    models = {}
+    for kind in saved or ["cvae"]:  # without any, the error says what to do
+        model, record = assignment.load_model(kind)
+        models[kind] = describe(model, record, data)
+    data_of_page = json.dumps(models).replace("<", "\\u003c")  # JSON's other spelling, which cannot end the script
+    page = TEMPLATE.read_text("utf-8").replace(">MODELS<", f">{data_of_page}<")
+    target = files.OUTPUTS / "explore.html"
+    with files.new_file(target) as written:
+        written.write_text(page, "utf-8")
+    print(f"{target}, {target.stat().st_size / 1e6:.1f} MB, shows the {' and the '.join(map(str.upper, models))}")
 
 
 if __name__ == "__main__":
-    sys.exit(assignment.run(main))
+    sys.exit(exit_status(main))

@@ -9,6 +9,7 @@ whole, in sharpness and variety, and how many test images the CVAE itself reads.
 import argparse
 import json
 import os
+import pathlib
 import sys
 import time
 import zlib
@@ -17,10 +18,15 @@ from typing import NamedTuple
 if __name__ == "__main__":
     os.environ["MPLBACKEND"] = "agg"  # whatever a notebook's environment says
 
-import assignment
+import assignment  # isort: skip
+import files  # assignment is imported first: it names Keras' backend
 import numpy as np
 import tensorflow as tf
-from matplotlib.figure import Figure
+from errors import exit_status
+from evaluation import classify, evaluate, forward
+from files import new_file
+from mnist import load_data, to_pixels
+from pictures import draw_confusion
 from tensorflow.keras import layers
 from vae import CVAE, VAE
 
@@ -54,46 +60,57 @@ def parse_arguments(argv=None):
     return options
 
 
-def load_classifier():
+def load_classifier(data):
     """A convolutional classifier of digits: images (N, 1, 28, 28) in [0, 1] to logits (N, 10).
 
-    Trained on the training images of `assignment.load_data`, never on generated ones, and kept in `outputs/` under the
-    checksum of those images: other data has another classifier.
+    Trained on the training images of `data`, never on generated ones, and kept in `outputs/` under the checksum of
+    those images: other data has another classifier.
     """
     tf.keras.utils.set_random_seed(0)  # one classifier for every run
-    last = {"data_format": "channels_last"}  # whatever Keras is told to assume
-    classifier = tf.keras.Sequential()
-    for layer in (
-        layers.Input((1, 28, 28)),
-        layers.Reshape((28, 28, 1)),
-        layers.Conv2D(32, 3, activation="relu", **last),
-        layers.MaxPooling2D(**last),
-        layers.Conv2D(64, 3, activation="relu", **last),
-        layers.MaxPooling2D(**last),
-        layers.Flatten(**last),
-        layers.Dropout(0.5),
-        layers.Dense(128, activation="relu"),
-        layers.Dropout(0.5),
-        layers.Dense(10),
-    ):
-        classifier.add(layer)
-    data = assignment.load_data()
-    path = assignment.OUTPUTS / f"classifier-{zlib.crc32(data.x_train.numpy()):08x}.weights.h5"
+    classifier = new_classifier()
+    path = files.OUTPUTS / f"classifier-{zlib.crc32(data.x_train.numpy()):08x}.weights.h5"
     if path.exists():
         try:
             classifier.load_weights(str(path))
             return classifier
         except Exception:  # damaged, or of another generation of Keras: each raises its own kinds
             print(f"{path} cannot be read: training the classifier anew")
-    epochs, batch_size = 5, 128
-    rate = tf.keras.optimizers.schedules.CosineDecay(2e-3, epochs * -(-len(data.x_train) // batch_size))
+    train_classifier(classifier, data)
+    with new_file(path) as written:
+        assignment.write_weights(classifier, written)
+    return classifier
+
+
+def new_classifier():
+    """The classifier, not trained."""
+    last = {"data_format": "channels_last"}  # whatever Keras is told to assume
+    return tf.keras.Sequential(
+        [
+            layers.Input((1, 28, 28)),
+            layers.Reshape((28, 28, 1)),
+            layers.Conv2D(32, 3, activation="relu", **last),
+            layers.MaxPooling2D(**last),
+            layers.Conv2D(64, 3, activation="relu", **last),
+            layers.MaxPooling2D(**last),
+            layers.Flatten(**last),
+            layers.Dropout(0.5),
+            layers.Dense(128, activation="relu"),
+            layers.Dropout(0.5),
+            layers.Dense(10),
+        ]
+    )
+
+
+def train_classifier(classifier, data):
+    """Trains for 5 epochs."""
+    epochs = 5
+    batch_size = 128
+    steps = epochs * -(-len(data.x_train) // batch_size)
+    rate = tf.keras.optimizers.schedules.CosineDecay(2e-3, steps)
     loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     classifier.compile(tf.keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
     print("Training the classifier")
-    classifier.fit(assignment.to_pixels(data.x_train), data.y_train, batch_size=batch_size, epochs=epochs, verbose=2)
-    path.parent.mkdir(exist_ok=True)
-    classifier.save_weights(str(path))
-    return classifier
+    classifier.fit(to_pixels(data.x_train), data.y_train, batch_size=batch_size, epochs=epochs, verbose=2)
 
 
 def read_digits(classifier, images):
@@ -121,17 +138,26 @@ def frechet_distance(a, b):
     return np.sum((a.mean(axis=0) - b.mean(axis=0)) ** 2) + np.trace(c1) + np.trace(c2) - 2 * trace_of_root
 
 
-def confusion_matrix(asked, read):
+def confusion_matrix(condition, read):
     """Counts (10, 10): row the digit asked for, column the digit read."""
     matrix = np.zeros((10, 10), int)
-    np.add.at(matrix, (asked, read), 1)
+    np.add.at(matrix, (condition, read), 1)
     return matrix
 
 
+class Accuracy(NamedTuple):
+    """The share of samples read as the digit asked for, in percent: of all, of the worst digit, and which that is."""
+
+    all: float
+    worst: float
+    worst_digit: int
+
+
 def accuracy(matrix):
-    """Of a confusion matrix: percent read as the digit asked for, the same of the worst digit, and this digit."""
+    """The `Accuracy` of a confusion matrix."""
     by_digit = 100 * np.diag(matrix) / matrix.sum(axis=1)
-    return 100 * np.trace(matrix) / matrix.sum(), by_digit.min(), int(by_digit.argmin())
+    worst_digit = int(by_digit.argmin())
+    return Accuracy(100 * np.trace(matrix) / matrix.sum(), by_digit[worst_digit], worst_digit)
 
 
 def sample(model, seed):
@@ -143,84 +169,101 @@ def sample(model, seed):
     digits = np.repeat(np.arange(10), SAMPLES)
     z = tf.random.normal((len(digits), model.latent_size))
     if isinstance(model, CVAE):
-        z = tf.concat([z, assignment.one_hot(digits, 10)], axis=1)
-    return digits, model.decoder(z).numpy()
-
-
-def reconstruct(model):
-    """Reconstructions (N, 1, 28, 28) of the test images."""
-    data = assignment.load_data()
-    return assignment.forward(model, assignment.to_pixels(data.x_test), data.y_test)[0].numpy()
+        images = model.decode(z, assignment.one_hot(digits, 10))
+    else:
+        images = model.decode(z)
+    return digits, images.numpy()
 
 
 def train(kind, args):
     """Trains a model as the autograder does: the model, its loss in each epoch, and the minutes it took."""
     tf.keras.utils.set_random_seed(args.seed)
-    model, start, losses = kind(args.input_size), time.perf_counter(), []
+    start = time.perf_counter()
+    model = kind(args.input_size)
     train_loader = assignment.load_mnist(args.batch_size)
-    for epoch in range(args.num_epochs):
-        losses.append(assignment.train_vae(model, train_loader, args, is_cvae=kind is CVAE) / len(train_loader))
-        print(f"{kind.__name__} Train Epoch: {epoch + 1}  Loss: {losses[-1]:.6f}", flush=True)
+    losses = []
+    for epoch in range(1, args.num_epochs + 1):
+        total = assignment.train_vae(model, train_loader, args, is_cvae=kind is CVAE)
+        losses.append(total / len(train_loader))
+        print(f"{kind.__name__} Train Epoch: {epoch}  Loss: {losses[-1]:.6f}", flush=True)
     return model, losses, (time.perf_counter() - start) / 60
 
 
 def grade(options):
     """Runs every check, prints the tables and draws the confusion matrix.
 
-    Returns:
-        The checks, and the figures as a dictionary.
+    Returns the checks, and the figures as a dictionary.
     """
-    data = assignment.load_data()
-    x_test = assignment.to_pixels(data.x_test)
-    checks, figures, models = [], {"data": data.name, **vars(options.training)}, []
+    data = load_data()
+    figures = {"data": data.name, **vars(options.training)}
+    checks = []
+    models = []
     for kind in (VAE, CVAE):
-        name = kind.__name__
         if options.load_weights:
-            models.append(assignment.load_weights(kind(784)))
-            figures[name] = {}
+            model, _ = assignment.load_model(kind.__name__.lower())
+            figures[kind.__name__] = {}
         else:
             model, losses, minutes = train(kind, options.training)
-            models.append(model)
-            figures[name] = {"losses": losses, "minutes": minutes}
-            checks.append(
-                Check(f"{name}: loss of the last epoch", f"< {LOSS_LIMIT}", losses[-1], losses[-1] < LOSS_LIMIT)
-            )
-            checks.append(Check(f"{name}: minutes of training", f"< {MINUTES_LIMIT}", minutes, minutes < MINUTES_LIMIT))
-        figures[name]["test_loss"] = sum(assignment.evaluate(models[-1])[:2])
+            checks += check_training(kind.__name__, losses[-1], minutes)
+            figures[kind.__name__] = {"losses": losses, "minutes": minutes}
+        figures[kind.__name__]["test_loss"] = evaluate(model, data).loss
+        models.append(model)
+    vae, cvae = models
 
-    classifier = load_classifier()
+    classifier = load_classifier(data)
+    x_test = to_pixels(data.x_test)
     right = 100 * np.mean(read_digits(classifier, x_test) == data.y_test)
-    checks.append(
-        Check("classifier: % of test images right", f">= {CLASSIFIER_LIMIT}", right, right >= CLASSIFIER_LIMIT)
+    digits, images = sample(cvae, options.training.seed)
+    matrix = confusion_matrix(digits, read_digits(classifier, images))
+    of_samples = accuracy(matrix)
+    checks += check_samples(right, of_samples.all)
+
+    _, images_of_vae = sample(vae, options.training.seed)
+    distances = frechet_distances(classifier, data, models, [images_of_vae, images])
+    read_by_cvae = 100 * np.mean(np.argmax(classify(cvae, x_test), axis=1) == data.y_test)
+    figures.update(
+        classifier_accuracy=right,
+        accuracy=of_samples.all,
+        worst=of_samples.worst,
+        worst_digit=of_samples.worst_digit,
+        read_by_cvae=read_by_cvae,
+        confusion=matrix.tolist(),
+        distances=distances,
     )
-    samples = [sample(model, options.training.seed) for model in models]
-    asked, images = samples[-1]  # the CVAE's
-    matrix = confusion_matrix(asked, read_digits(classifier, images))
-    percent, worst, worst_digit = accuracy(matrix)
-    checks.append(Check("CVAE: accuracy of samples, %", f"> {ACCURACY_LIMIT}", percent, percent > ACCURACY_LIMIT))
-    read = 100 * np.mean(np.argmax(assignment.classify(models[-1], x_test), axis=1) == data.y_test)
-    distances = frechet_distances(classifier, models, [images for _, images in samples])
-    figures.update(classifier_accuracy=right, accuracy=percent, worst=worst, worst_digit=worst_digit, read_by_cvae=read)
-    figures.update(confusion=matrix.tolist(), distances=distances)
     print_checks(checks)
-    information = {f"{kind}: loss on the test images, nats": figures[kind]["test_loss"] for kind in ("VAE", "CVAE")}
-    information[f"CVAE: accuracy of the worst digit, {worst_digit}, %"] = worst
-    information["real test images that the CVAE itself reads, %"] = read
-    information |= {f"Frechet distance, {name}": distance for name, distance in distances.items()}
-    print("\n(information only)" + "".join(f"\n{name:<62}{value:>8.2f}" for name, value in information.items()))
-    draw_confusion(matrix, f"Accuracy of the CVAE's samples: {percent:.2f} % ({data.name})")
+    print_information(figures)
+    title = f"Accuracy of the CVAE's samples: {of_samples.all:.2f} % ({data.name})"
+    draw_confusion(files.OUTPUTS / "grade_confusion.png", matrix, title)
     return checks, figures
 
 
-def frechet_distances(classifier, models, samples):
+def check_training(name, loss, minutes):
+    """The course's checks of the training of a model."""
+    return [
+        Check(f"{name}: loss of the last epoch", f"< {LOSS_LIMIT}", loss, loss < LOSS_LIMIT),
+        Check(f"{name}: minutes of training", f"< {MINUTES_LIMIT}", minutes, minutes < MINUTES_LIMIT),
+    ]
+
+
+def check_samples(right, percent):
+    """Whether the classifier is good enough to judge, and the course's check of the CVAE's samples; both in percent."""
+    return [
+        Check("classifier: % of test images right", f">= {CLASSIFIER_LIMIT}", right, right >= CLASSIFIER_LIMIT),
+        Check("CVAE: accuracy of samples, %", f"> {ACCURACY_LIMIT}", percent, percent > ACCURACY_LIMIT),
+    ]
+
+
+def frechet_distances(classifier, data, models, samples):
     """Distances to the training images: by name, of the test images, each model's reconstructions and its samples."""
-    data = assignment.load_data()
-    sets = {"real test images": assignment.to_pixels(data.x_test)}
+    x_test = to_pixels(data.x_test)
+    real = features(classifier, to_pixels(data.x_train))
+    distances = {"real test images": frechet_distance(real, features(classifier, x_test))}
     for model, images in zip(models, samples):
         name = type(model).__name__
-        sets |= {f"{name}'s reconstructions": reconstruct(model), f"{name}'s samples": images}
-    real = features(classifier, assignment.to_pixels(data.x_train))
-    return {name: frechet_distance(real, features(classifier, images)) for name, images in sets.items()}
+        x_hat, _, _ = forward(model, x_test, data.y_test)
+        distances[f"{name}'s reconstructions"] = frechet_distance(real, features(classifier, x_hat))
+        distances[f"{name}'s samples"] = frechet_distance(real, features(classifier, images))
+    return distances
 
 
 def print_checks(checks):
@@ -230,30 +273,32 @@ def print_checks(checks):
         print(f"{check.name:<42}{check.limit:>8}{check.measured:>12.2f}  {'yes' if check.passed else 'NO'}")
 
 
-def draw_confusion(matrix, title):
-    """Draws `outputs/grade_confusion.png`: the digit asked for against the digit read."""
-    figure = Figure(figsize=(5.4, 5.2), layout="constrained")
-    axes = figure.add_subplot()
-    axes.imshow(np.sqrt(matrix), cmap="Blues")  # the root, so that a few mistakes show
-    for (row, column), count in np.ndenumerate(matrix):
-        if count:
-            color = "white" if row == column else "black"
-            axes.text(column, row, count, ha="center", va="center", color=color)
-    axes.set(title=title, xticks=range(10), yticks=range(10), xlabel="read as", ylabel="digit asked for")
-    assignment.save_figure(figure, assignment.OUTPUTS / "grade_confusion.png")
+def print_information(figures):
+    """Prints the figures that the course sets no limit for."""
+    rows = {
+        "VAE: loss on the test images, nats": figures["VAE"]["test_loss"],
+        "CVAE: loss on the test images, nats": figures["CVAE"]["test_loss"],
+        f"CVAE: accuracy of the worst digit, {figures['worst_digit']}, %": figures["worst"],
+        "real test images that the CVAE itself reads, %": figures["read_by_cvae"],
+    }
+    for name, distance in figures["distances"].items():
+        rows[f"Frechet distance, {name}"] = distance
+    print("\n(information only)")
+    for name, value in rows.items():
+        print(f"{name:<62}{value:>8.2f}")
 
 
 def main(argv=None):
     """Grades; returns the exit status: 0 if every check passed, 1 otherwise."""
     options = parse_arguments(argv)
-    if options.json:  # no minutes are spent where the figures cannot be written
-        open(options.json, "a").close()
+    if options.json:
+        open(options.json, "a").close()  # no minutes are spent where the figures cannot be written
     checks, figures = grade(options)
     if options.json:
-        with open(options.json, "w") as file:
-            json.dump(figures, file, indent=1)
+        with new_file(pathlib.Path(options.json)) as written:
+            written.write_text(json.dumps(figures, indent=1), "utf-8")
     return 0 if all(check.passed for check in checks) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(assignment.run(main))
+    sys.exit(exit_status(main))

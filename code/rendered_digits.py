@@ -1,4 +1,4 @@
-"""Digits drawn from fonts, in MNIST's format: what `assignment.py` falls back on where there is no MNIST.
+"""Digits drawn from fonts, in MNIST's format: what `mnist.py` falls back on where there is no MNIST.
 
 Each image is one glyph of one of the fonts that matplotlib ships, with random stroke, slant, rotation and scale, its
 centre of mass near the centre as in MNIST. A stand-in to see the models work: results on it are not MNIST's.
@@ -41,24 +41,27 @@ CELL = 56  # a glyph is drawn at twice the size of an image, in a cell of CELL x
 HEIGHT = 40  # of which it is HEIGHT high: MNIST's digits are 20 of 28
 
 
-def rendered_digits(seed=0):
-    """Draws a data set the size of MNIST's.
+def rendered_digits(seed=0, train_size=60_000, test_size=10_000):
+    """Draws a data set, the size of MNIST's unless told otherwise.
 
     Args:
-        seed: the same seed gives the same images.
+        seed: the same seed and sizes give the same images.
+        train_size, test_size: numbers of images.
 
     Returns:
-        (x_train, y_train), (x_test, y_test): uint8 images (60000, 28, 28) and (10000, 28, 28), 0 is background;
-        uint8 labels 0 to 9.
+        (x_train, y_train), (x_test, y_test): uint8 images (N, 28, 28), 0 is background; uint8 labels 0 to 9.
     """
     rng = np.random.default_rng(seed)
     glyphs = _draw_glyphs()  # (10, faces, CELL, CELL)
     centres = _centres_of_mass(glyphs)  # (10, faces, 2)
-    labels = rng.integers(0, 10, 70_000).astype(np.uint8)
-    faces = rng.integers(0, glyphs.shape[1], 70_000)
-    chunks = [(labels[i : i + 5_000], faces[i : i + 5_000]) for i in range(0, 70_000, 5_000)]
+    count = train_size + test_size
+    labels = rng.integers(0, 10, count).astype(np.uint8)
+    faces = rng.integers(0, glyphs.shape[1], count)
+    chunks = [(labels[i : i + 5_000], faces[i : i + 5_000]) for i in range(0, count, 5_000)]
     images = np.concatenate([_distort(glyphs[chunk], centres[chunk], rng) for chunk in chunks])
-    return (images[:60_000], labels[:60_000]), (images[60_000:], labels[60_000:])
+    train = images[:train_size], labels[:train_size]
+    test = images[train_size:], labels[train_size:]
+    return train, test
 
 
 def _draw_glyphs():

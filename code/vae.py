@@ -1,6 +1,6 @@
 """The two models of the homework and their loss, in the order of the handout: `VAE` is its step 1, `CVAE` its step 2.
 
-Data, training and pictures are in `assignment.py`. The method: Kingma & Welling, https://arxiv.org/abs/1312.6114.
+The method: Kingma & Welling, https://arxiv.org/abs/1312.6114. Data, training and pictures are in other files.
 Shapes in the comments: N images of H x W pixels, D = H * W, Z latents, C classes, H_d hidden units.
 """
 
@@ -12,158 +12,222 @@ os.environ["KERAS_BACKEND"] = "tensorflow"  # this is TensorFlow code, whatever 
 import tensorflow as tf
 from tensorflow.keras import layers
 
-MUON_BATCH_SIZE = 512  # from this batch size on `assignment.train_vae` uses Muon's update, see `MuonAdam`
+HIDDEN_DIM = 384  # width of every hidden layer
+POSTERIOR_STDDEV = 0.02  # of the initial weights of mu and logvar: small, so that q(z|x) starts near the prior
+PIXEL_BIAS = -2.0  # initial bias of the pixels: sigmoid(-2) = 0.12 is near MNIST's mean pixel of 0.13
 
 
 class Autoencoder(tf.keras.Model):
-    """What both models have besides their layers: their sizes, and what Keras needs to copy a model."""
+    """What `VAE` and `CVAE` have in common: their sizes, an optimizer, and what Keras' `fit` and `evaluate` need.
+
+    Attributes:
+        input_size: D, the number of pixels, a square. ValueError if it is not one.
+        image_size: H and W.
+        latent_size: Z.
+        hidden_dim: H_d, the width of every hidden layer.
+        optimizer: Keras' Adam, for a caller's own loop or `compile`. `assignment.train_vae` puts a better one in its
+            place, unless the caller has set another.
+    """
 
     def __init__(self, input_size, latent_size):
         super().__init__()
-        self.image_size = math.isqrt(max(input_size, 0))  # H and W
+        self.image_size = math.isqrt(max(input_size, 0))
         if input_size < 1 or self.image_size**2 != input_size:
             raise ValueError(f"input_size must be a positive square such as 784, got {input_size}")
         self.input_size = input_size
         self.latent_size = latent_size
-        self.hidden_dim = 384  # a multiple of 64: matrix products of 400 take a seventh longer
+        self.hidden_dim = HIDDEN_DIM
+        self.optimizer = tf.keras.optimizers.Adam(2e-3, name="default_adam")  # `train_vae` knows it by this name
+        trackers = [tf.keras.metrics.Mean(name=name) for name in ("loss", "reconstruction", "kl")]
+        vars(self)["trackers"] = trackers  # not as an attribute: Keras 2 would count them among the weights
 
-    def get_config(self):
-        """The constructor's arguments, from which Keras makes a copy."""
-        return {k: getattr(self, k) for k in ("input_size", "num_classes", "latent_size") if hasattr(self, k)}
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The loss that `fit` minimises and `evaluate` reports, after `compile` without a loss.
+
+        Keras gives it the model's inputs x, images or a pair (images, classes), and outputs y_pred. y is not used.
+        """
+        images = x[0] if isinstance(x, (tuple, list)) else x
+        x_hat, mu, logvar = y_pred
+        loss = loss_function(x_hat, images, mu, logvar)
+        kl = tf.reduce_mean(kl_divergence(mu, logvar))
+        for tracker, value in zip(self.trackers, (loss, loss - kl, kl)):
+            tracker.update_state(value, sample_weight=tf.shape(mu)[0])
+        return loss / tf.distribute.get_strategy().num_replicas_in_sync  # Keras adds up the gradients of the replicas
+
+    def create_posterior_weights(self):
+        """Creates the weights of mu and logvar, as `layers.Input` does for the networks: they can be loaded at once."""
+        for layer in (self.mu_layer, self.logvar_layer):
+            layer.build((None, self.hidden_dim))
+        self.built = True
+
+    @property
+    def metrics(self):
+        """What `fit` and `evaluate` report: the loss, its two terms, and the metrics that were given to `compile`."""
+        return [*self.trackers, *(metric for metric in super().metrics if metric.name != "loss")]
 
 
 @tf.keras.utils.register_keras_serializable("hw6")
 class VAE(Autoencoder):
     """Fully-connected variational autoencoder (handout, step 1). ValueError if `input_size` is not a positive square.
 
-    Attributes `input_size` (D), `latent_size` (Z), `hidden_dim` (H_d), the width of every hidden layer, and
+    Attributes, besides those of `Autoencoder`:
         encoder: (N, 1, H, W) -> (N, H_d).
         mu_layer, logvar_layer: (N, H_d) -> (N, Z), mean and log-variance of the posterior q(z|x).
         decoder: (N, Z) -> (N, 1, H, W), pixels in (0, 1), float32.
-        optimizer: the one that `assignment.train_vae` uses. Copies and loaded models start with a new one.
     """
 
     def __init__(self, input_size, latent_size=15):
         super().__init__(input_size, latent_size)
-        image = layers.Input((1, self.image_size, self.image_size))  # (N, 1, H, W) -> (N, D) -> (N, H_d)
-        self.encoder = tf.keras.Sequential([image, layers.Flatten(), *hidden_layers(self.hidden_dim)], name="encoder")
-        self.mu_layer, self.logvar_layer = posterior_layers(latent_size)  # (N, H_d) -> (N, Z) each
-        self.decoder = decoder_network(latent_size, self.hidden_dim, self.image_size)  # (N, Z) -> (N, 1, H, W)
-        self(tf.keras.Input((1, self.image_size, self.image_size)))  # creates all weights
-        hidden = [network.get_layer(f"hidden_{i}") for network in (self.encoder, self.decoder) for i in (2, 3)]
-        self.optimizer = MuonAdam(self.trainable_variables, [layer.kernel for layer in hidden])
+        self.encoder = tf.keras.Sequential(
+            [
+                layers.Input((1, self.image_size, self.image_size)),
+                layers.Flatten(),  # (N, 1, H, W) -> (N, D)
+                hidden_layer(self.hidden_dim, "hidden_1"),  # (N, D) -> (N, H_d)
+                hidden_layer(self.hidden_dim, "hidden_2"),
+                hidden_layer(self.hidden_dim, "hidden_3"),
+            ],
+            name="encoder",
+        )
+        self.mu_layer = posterior_layer(latent_size, "mu")  # (N, H_d) -> (N, Z)
+        self.logvar_layer = posterior_layer(latent_size, "logvar")  # (N, H_d) -> (N, Z)
+        self.decoder = tf.keras.Sequential(
+            [
+                layers.Input((latent_size,)),
+                hidden_layer(self.hidden_dim, "hidden_1"),  # (N, Z) -> (N, H_d)
+                hidden_layer(self.hidden_dim, "hidden_2"),
+                hidden_layer(self.hidden_dim, "hidden_3"),
+                pixel_layer(input_size),  # (N, H_d) -> (N, D)
+                layers.Reshape((1, self.image_size, self.image_size), dtype="float32"),  # (N, D) -> (N, 1, H, W)
+            ],
+            name="decoder",
+        )
+        self.create_posterior_weights()
+
+    def encode(self, x):
+        """Images x (N, 1, H, W) in [0, 1] to mu and logvar of q(z|x), (N, Z) each."""
+        h = self.encoder(tf.cast(x, self.compute_dtype))  # (N, H_d)
+        return self.mu_layer(h), self.logvar_layer(h)
+
+    def decode(self, z):
+        """Latents z (N, Z) to images x_hat (N, 1, H, W), pixels in (0, 1)."""
+        return self.decoder(z)
 
     def call(self, x):
         """Images x (N, 1, H, W) in [0, 1] to x_hat (N, 1, H, W), mu and logvar (N, Z) (handout, "VAE Forward Pass")."""
-        h = self.encoder(tf.cast(x, self.compute_dtype))  # (N, H_d)
-        mu, logvar = self.mu_layer(h), self.logvar_layer(h)  # (N, Z) each
-        z = reparametrize(mu, logvar)  # (N, Z)
-        return self.decoder(z), mu, logvar
+        mu, logvar = self.encode(x)
+        z = reparametrize(mu, logvar)
+        x_hat = self.decode(z)
+        return x_hat, mu, logvar
+
+    def get_config(self):
+        """The constructor's arguments, from which Keras makes a copy."""
+        return {"input_size": self.input_size, "latent_size": self.latent_size}
 
 
 @tf.keras.utils.register_keras_serializable("hw6")
 class CVAE(Autoencoder):
-    """Conditional VAE: encoder and decoder are given the class too (handout, step 2; q(z|x,c) and p(x|z,c)).
+    """Conditional VAE: encoder and decoder are given the class c too (handout, step 2; q(z|x,c) and p(x|z,c)).
 
-    Attributes as `VAE`'s, and `num_classes` (C), but `encoder` takes flattened image and c, (N, D + C) -> (N, H_d), and
-    `decoder` takes z and c, (N, Z + C) -> (N, 1, H, W), concatenated.
+    Attributes as `VAE`'s, and `num_classes` (C), but two networks take c beside their other input, concatenated:
+        encoder: flattened image and c, (N, D + C) -> (N, H_d).
+        decoder: z and c, (N, Z + C) -> (N, 1, H, W).
     """
 
     def __init__(self, input_size, num_classes=10, latent_size=15):
         super().__init__(input_size, latent_size)
         self.num_classes = num_classes
-        x_and_c = layers.Input((input_size + num_classes,))  # (N, D + C) -> (N, H_d)
-        self.encoder = tf.keras.Sequential([x_and_c, *hidden_layers(self.hidden_dim)], name="encoder")
-        self.mu_layer, self.logvar_layer = posterior_layers(latent_size)  # (N, H_d) -> (N, Z) each
-        self.decoder = decoder_network(latent_size + num_classes, self.hidden_dim, self.image_size)  # from (N, Z + C)
-        self([tf.keras.Input((1, self.image_size, self.image_size)), tf.keras.Input((num_classes,))])  # creates weights
+        self.encoder = tf.keras.Sequential(
+            [
+                layers.Input((input_size + num_classes,)),
+                hidden_layer(self.hidden_dim, "hidden_1"),  # (N, D + C) -> (N, H_d)
+                hidden_layer(self.hidden_dim, "hidden_2"),
+                hidden_layer(self.hidden_dim, "hidden_3"),
+            ],
+            name="encoder",
+        )
+        self.mu_layer = posterior_layer(latent_size, "mu")  # (N, H_d) -> (N, Z)
+        self.logvar_layer = posterior_layer(latent_size, "logvar")  # (N, H_d) -> (N, Z)
+        self.decoder = tf.keras.Sequential(
+            [
+                layers.Input((latent_size + num_classes,)),
+                hidden_layer(self.hidden_dim, "hidden_1"),  # (N, Z + C) -> (N, H_d)
+                hidden_layer(self.hidden_dim, "hidden_2"),
+                hidden_layer(self.hidden_dim, "hidden_3"),
+                pixel_layer(input_size),  # (N, H_d) -> (N, D)
+                layers.Reshape((1, self.image_size, self.image_size), dtype="float32"),  # (N, D) -> (N, 1, H, W)
+            ],
+            name="decoder",
+        )
+        self.create_posterior_weights()
         # A one-hot is one input of size 1 beside H x W pixels, whose norm is of the order of the image's side. Its
-        # weights, the last rows, are multiplied by it: else z encodes part of the class, and samples show wrong digits.
-        for kernel in (self.encoder.get_layer("hidden_1").kernel, self.decoder.get_layer("hidden_1").kernel):
-            kernel.assign(tf.concat([kernel[:-num_classes], self.image_size * kernel[-num_classes:]], axis=0))
-        muon_kernels = [self.decoder.get_layer(name).kernel for name in ("hidden_2", "hidden_3", "pixels")]
-        self.optimizer = MuonAdam(self.trainable_variables, muon_kernels)
+        # weights are multiplied by the side: else z encodes part of the class, and samples show wrong digits.
+        scale_class_weights(self.encoder, num_classes, self.image_size)
+        scale_class_weights(self.decoder, num_classes, self.image_size)
+
+    def encode(self, x, c):
+        """Images x (N, 1, H, W) in [0, 1] and one-hot classes c (N, C) to mu and logvar of q(z|x,c), (N, Z) each."""
+        x = tf.reshape(tf.cast(x, self.compute_dtype), (-1, self.input_size))  # (N, D)
+        c = tf.cast(c, self.compute_dtype)
+        h = self.encoder(tf.concat([x, c], axis=1))  # (N, D + C) -> (N, H_d)
+        return self.mu_layer(h), self.logvar_layer(h)
+
+    def decode(self, z, c):
+        """Latents z (N, Z) and one-hot classes c (N, C) to images x_hat (N, 1, H, W), pixels in (0, 1)."""
+        z = tf.cast(z, self.compute_dtype)
+        c = tf.cast(c, self.compute_dtype)
+        return self.decoder(tf.concat([z, c], axis=1))  # (N, Z + C) -> (N, 1, H, W)
 
     def call(self, x, c=None):
-        """As `VAE.call`, given one-hot classes c (N, C) of any type (handout, "Define CVAE with class input")."""
-        x, c = x if c is None else (x, c)  # Keras passes two inputs as a pair
-        x, c = tf.cast(x, self.compute_dtype), tf.cast(c, self.compute_dtype)
-        x = tf.reshape(x, (-1, self.input_size))  # (N, D)
-        h = self.encoder(tf.concat([x, c], axis=1))  # (N, D + C) -> (N, H_d)
-        mu, logvar = self.mu_layer(h), self.logvar_layer(h)  # (N, Z) each
-        z = reparametrize(mu, logvar)  # (N, Z)
-        return self.decoder(tf.concat([z, c], axis=1)), mu, logvar  # (N, Z + C) -> (N, 1, H, W)
+        """As `VAE.call`, given one-hot classes c (N, C) of any type too (handout, "Define CVAE with class input").
+
+        x and c may also come as one pair, as Keras passes two inputs.
+        """
+        if c is None:
+            x, c = check_pair(x)
+        mu, logvar = self.encode(x, c)
+        z = reparametrize(mu, logvar)
+        x_hat = self.decode(z, c)
+        return x_hat, mu, logvar
+
+    def get_config(self):
+        """The constructor's arguments, from which Keras makes a copy."""
+        return {"input_size": self.input_size, "num_classes": self.num_classes, "latent_size": self.latent_size}
 
 
-def hidden_layers(hidden_dim):
-    """Three linear layers with ReLU: (N, any) -> (N, H_d)."""
-    return [layers.Dense(hidden_dim, "relu", kernel_initializer="he_normal", name=f"hidden_{i}") for i in (1, 2, 3)]
+def hidden_layer(hidden_dim, name):
+    """A linear layer with ReLU, (N, any) -> (N, H_d), and the initial weights for it of He et al. 2015."""
+    return layers.Dense(hidden_dim, "relu", kernel_initializer="he_normal", name=name)
 
 
-def posterior_layers(latent_size):
-    """The linear layers of mu and logvar, (N, H_d) -> (N, Z). Their small initial weights are for the VAE's sake."""
-    small = {"class_name": "RandomNormal", "config": {"stddev": 0.02}}  # q(z|x) starts near the prior, and KL near 0
-    return [layers.Dense(latent_size, kernel_initializer=small, name=name) for name in ("mu", "logvar")]
+def posterior_layer(latent_size, name):
+    """A linear layer with small initial weights, (N, H_d) -> (N, Z)."""
+    small = tf.keras.initializers.RandomNormal(stddev=POSTERIOR_STDDEV)
+    return layers.Dense(latent_size, kernel_initializer=small, name=name)
 
 
-def decoder_network(num_inputs, hidden_dim, image_size):
-    """The decoder, (N, num_inputs) -> (N, H_d) -> (N, D) -> (N, 1, H, W) in (0, 1) (handout, "VAE Decoder").
+def pixel_layer(input_size):
+    """The decoder's last linear layer with sigmoid, (N, H_d) -> (N, D).
 
-    At first each pixel is sigmoid(-2) = 0.12, near MNIST's mean pixel of 0.13. In float16 a sigmoid would reach 1.
+    At first all images are one grey near the mean pixel. float32 always: in float16 a sigmoid would reach 1.
     """
-    start = {"kernel_initializer": "zeros", "bias_initializer": tf.keras.initializers.Constant(-2.0)}
-    pixels = layers.Dense(image_size**2, "sigmoid", dtype="float32", name="pixels", **start)
-    image = layers.Reshape((1, image_size, image_size), dtype="float32")
-    return tf.keras.Sequential([layers.Input((num_inputs,)), *hidden_layers(hidden_dim), pixels, image], name="decoder")
+    bias = tf.keras.initializers.Constant(PIXEL_BIAS)
+    return layers.Dense(
+        input_size, "sigmoid", kernel_initializer="zeros", bias_initializer=bias, dtype="float32", name="pixels"
+    )
 
 
-class MuonAdam(tf.keras.optimizers.Adam):
-    """Adam, which can use Muon's update for some kernels (https://kellerjordan.github.io/posts/muon/).
-
-    While `use_muon` is True, the update of a kernel (F, G) of `muon_kernels` is its momentum, made nearly orthogonal,
-    times the learning rate and 0.2 sqrt(max(F, G)) (https://arxiv.org/abs/2502.16982). All else gets Adam's update.
-
-    `assignment.train_vae` uses it from `MUON_BATCH_SIZE` on: it takes the same time at any batch size, longer than the
-    network for small ones. At 1024 the test loss of the default run is 98.1 nats (CVAE) and 99.5 (VAE), with Adam alone
-    107.1 and 109.4. The kernels are those between hidden layers; in a CVAE the decoder's alone, and the pixels': with
-    the encoder's too, accuracy is 97.8 %, not 99.2 % (`tests/results.py ablation`, medians of three seeds).
-    """
-
-    def __init__(self, variables, muon_kernels):
-        super().__init__(beta_2=0.97)
-        self.build(variables)  # all of them from the start, so that a layer may be frozen, and trained again later
-        self.use_muon = False
-        self.muon_kernels = muon_kernels
-        self.momenta = [tf.Variable(tf.zeros_like(kernel), trainable=False) for kernel in muon_kernels]
-
-    def apply_gradients(self, grads_and_vars, *args, **options):
-        """One step of training, given pairs of gradient and variable."""
-        momenta = {id(kernel): m for kernel, m in zip(self.muon_kernels, self.momenta)} if self.use_muon else {}
-        for_adam = []
-        for gradient, variable in grads_and_vars:
-            if gradient is None or id(variable) not in momenta:
-                for_adam.append((gradient, variable))
-                continue
-            momentum = momenta[id(variable)].assign(0.95 * momenta[id(variable)] + gradient)
-            update = orthogonalise(gradient + 0.95 * momentum)  # Nesterov's step
-            variable.assign_sub(tf.cast(self.learning_rate, update.dtype) * 0.2 * max(variable.shape) ** 0.5 * update)
-        return super().apply_gradients(for_adam, *args, **options)
-
-    def save_own_variables(self, store):
-        """Nothing: files of weights hold the weights alone. Adam's state would make them three times as large."""
-
-    def load_own_variables(self, store):
-        """Nothing: a loaded model starts with a new optimizer."""
+def scale_class_weights(network, num_classes, factor):
+    """Multiplies the first layer's weights of the class, its last C rows, by a factor."""
+    kernel = network.get_layer("hidden_1").kernel
+    of_other_inputs, of_class = kernel[:-num_classes], kernel[-num_classes:]
+    kernel.assign(tf.concat([of_other_inputs, factor * of_class], axis=0))
 
 
-def orthogonalise(matrix):
-    """Nearly U V^T of the singular value decomposition U S V^T of a matrix (F, G), by 4 steps of Newton and Schulz."""
-    # The coefficients are Muon's. They bring large singular values near 1 fast, and do not converge to 1.
-    x = tf.math.divide_no_nan(matrix, tf.norm(matrix))
-    for _ in range(4):
-        gram = tf.matmul(x, x, transpose_b=True)  # (F, F)
-        x = 3.4445 * x + tf.matmul(-4.7750 * gram + 2.0315 * tf.matmul(gram, gram), x)
-    return x
+def check_pair(inputs):
+    """The inputs of a `CVAE`, a pair (images, classes). ValueError if the classes are missing."""
+    if not isinstance(inputs, (tuple, list)) or len(inputs) != 2:
+        raise ValueError("a CVAE needs images and their one-hot classes: model(x, c), or fit on batches ((x, c),)")
+    return inputs
 
 
 def reparametrize(mu, logvar):
@@ -171,36 +235,47 @@ def reparametrize(mu, logvar):
 
     All are (N, Z). The noise follows TensorFlow's global seed; a graph, the one that was set when it was traced.
     """
-    mu, logvar = tf.convert_to_tensor(mu), tf.convert_to_tensor(logvar)
-    return mu + tf.exp(0.5 * logvar) * tf.random.normal(tf.shape(mu), dtype=mu.dtype)
+    mu = tf.convert_to_tensor(mu)
+    sigma = tf.exp(0.5 * tf.convert_to_tensor(logvar))
+    epsilon = tf.random.normal(tf.shape(mu), dtype=mu.dtype)
+    return mu + sigma * epsilon
 
 
 reparameterization = reparametrize  # the handout's spelling
 
 
+def bce_function(x_hat, x):
+    """Binary cross-entropy of x_hat to x in [0, 1], both of any one shape, in nats, summed over all elements: a scalar.
+
+    ValueError if the shapes differ.
+    """
+    return tf.reduce_sum(reconstruction_loss(x_hat, x))
+
+
 def reconstruction_loss(x_hat, x):
     """Binary cross-entropy of images (N, 1, H, W) in [0, 1] in nats, summed over the pixels of each image: (N,)."""
-    x_hat, x = tf.cast(x_hat, tf.float32), tf.cast(x, tf.float32)
+    x_hat = tf.cast(x_hat, tf.float32)
+    x = tf.cast(x, tf.float32)
     x_hat.shape.assert_is_compatible_with(x.shape)  # ValueError: they would broadcast
-    # Keras averages over the last axis, and clips x_hat so that the logarithms are finite.
-    by_row = tf.keras.losses.binary_crossentropy(x, x_hat) * x_hat.shape[-1]  # (N, 1, H)
-    return tf.reduce_sum(tf.reshape(by_row, (tf.shape(x)[0], -1)), axis=1)
-
-
-def bce_function(x_hat, x):
-    """Binary cross-entropy of images (N, 1, H, W) in [0, 1] in nats, summed over all pixels of all images: a scalar."""
-    return tf.reduce_sum(reconstruction_loss(x_hat, x))
+    rows = (tf.shape(x)[0], -1)
+    x = tf.reshape(x, rows)  # (N, D)
+    mean_of_pixels = tf.keras.losses.binary_crossentropy(x, tf.reshape(x_hat, rows))  # clipped, so it is finite: (N,)
+    return mean_of_pixels * tf.cast(tf.shape(x)[1], tf.float32)
 
 
 def kl_divergence(mu, logvar):
     """D_KL(N(mu, sigma^2) || N(0, I)) of (N, Z) in nats, summed over latents: (N,) (Kingma & Welling, appendix B)."""
-    mu, logvar = tf.cast(mu, tf.float32), tf.cast(logvar, tf.float32)
+    mu = tf.cast(mu, tf.float32)
+    logvar = tf.cast(logvar, tf.float32)
     mu.shape.assert_is_compatible_with(logvar.shape)
     return -0.5 * tf.reduce_sum(1.0 + logvar - tf.square(mu) - tf.exp(logvar), axis=-1)
 
 
 def loss_function(x_hat, x, mu, logvar):
     """The negative ELBO per image in nats, a scalar (handout, "Loss Function"). ValueError if shapes do not agree."""
-    x, mu = tf.convert_to_tensor(x), tf.convert_to_tensor(mu)
+    x = tf.convert_to_tensor(x)
+    mu = tf.convert_to_tensor(mu)
     x.shape[:1].assert_is_compatible_with(mu.shape[:1])
-    return (bce_function(x_hat, x) + tf.reduce_sum(kl_divergence(mu, logvar))) / tf.cast(tf.shape(x)[0], tf.float32)
+    reconstruction = bce_function(x_hat, x)
+    kl = tf.reduce_sum(kl_divergence(mu, logvar))
+    return (reconstruction + kl) / tf.cast(tf.shape(x)[0], tf.float32)

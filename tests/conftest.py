@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import functools
 import os
 import pathlib
 import sys
@@ -20,12 +19,18 @@ needs_mnist = pytest.mark.skipif("MNIST_NPZ" not in os.environ, reason="MNIST_NP
 @pytest.fixture(autouse=True)
 def outputs(tmp_path, monkeypatch):
     """A folder of the test's own in place of the project's `outputs/`."""
-    import assignment
+    import files
 
-    monkeypatch.setattr(assignment, "OUTPUTS", tmp_path / "outputs")
-    assignment.load_data.cache_clear()
-    yield tmp_path / "outputs"
-    assignment.load_data.cache_clear()
+    monkeypatch.setattr(files, "OUTPUTS", tmp_path / "outputs")
+    return tmp_path / "outputs"
+
+
+@pytest.fixture(autouse=True)
+def small_networks(monkeypatch):
+    """Hidden layers of 32 units: what is tested does not depend on their width."""
+    import vae
+
+    monkeypatch.setattr(vae, "HIDDEN_DIM", 32)
 
 
 def small_arrays(n=600):
@@ -41,39 +46,50 @@ def small_arrays(n=600):
 
 @pytest.fixture
 def small_mnist(tmp_path, monkeypatch):
+    """`MNIST_NPZ` names a file of `small_arrays`. Its data."""
+    import mnist
+
     np.savez(tmp_path / "small.npz", **small_arrays())
     monkeypatch.setenv("MNIST_NPZ", str(tmp_path / "small.npz"))
+    return mnist.load_data()
 
 
 @pytest.fixture(scope="session")
-def rendered():
-    """Rendered digits, drawn once: x_train, y_train, x_test, y_test."""
+def digits():
+    """2,000 rendered training images and 500 test images."""
+    import mnist
     from rendered_digits import rendered_digits
 
-    train, test = rendered_digits()
-    return *train, *test
+    train, test = rendered_digits(0, 2000, 500)
+    return mnist.new_data("digits", *train, *test)
 
 
-@pytest.fixture
-def rendered_mnist(rendered, monkeypatch):
-    """Rendered digits as the data of `assignment`."""
-    import assignment
+@contextlib.contextmanager
+def full_disk(free):
+    """No file can grow to more than `free` bytes, as on a full disk, until the end of the block."""
+    import resource
 
-    data = assignment.new_data("rendered", *rendered)
-    monkeypatch.setattr(assignment, "load_data", functools.lru_cache(lambda: data))
-    return data
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (free, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def second_input(model, labels):
     """The one-hot classes of a `CVAE`, as the only element of a tuple; () for a `VAE`."""
-    import vae
-
-    return (np.eye(10, dtype=np.float32)[labels],) if isinstance(model, vae.CVAE) else ()
+    return (np.eye(model.num_classes, dtype=np.float32)[labels],) if hasattr(model, "num_classes") else ()
 
 
 def arguments(learning_rate=1e-3, **others):
     """What `train_vae` needs of the command line's arguments."""
     return argparse.Namespace(learning_rate=learning_rate, **others)
+
+
+def same_weights(a, b):
+    """Whether two lists of arrays are equal."""
+    return len(a) == len(b) and all(np.array_equal(x, y) for x, y in zip(a, b))
 
 
 @contextlib.contextmanager

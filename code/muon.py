@@ -1,0 +1,168 @@
+"""The optimizer of `assignment.train_vae`: Adam, with Muon's update for some of the kernels.
+
+What is short: a run of 10 epochs in batches of 1024 has 580 steps, and Adam takes the first half of them to get where
+Muon is after a fifth. What Muon does: it makes the momentum of a kernel nearly orthogonal, so that all directions in
+which the kernel could change are changed alike, and not only the few with large gradients
+(https://kellerjordan.github.io/posts/muon/). What it is worth: see `MuonAdam`.
+"""
+
+import math
+
+import tensorflow as tf
+
+MUON_BATCH_SIZE = 512  # Muon's update takes the same time for any batch: for smaller ones it would be most of a step
+MOMENTUM = 0.95  # as Muon's author has it
+SCALE = 0.15  # size of the update, see `MuonAdam`; 0.2 in https://arxiv.org/abs/2502.16982
+EVERY = 2  # a kernel is updated in every second step, by twice as much: as good, and half the time
+NEWTON_SCHULZ_STEPS = 4  # one less than Muon's author takes: as good here, and a fifth less time
+WARM_UP = 100  # steps, over which the learning rate grows
+DECAY = 200 * 1024  # images after the warm-up, after which the square of the learning rate has halved
+BETA_2 = 0.97  # of Adam: the average over the last 33 steps, since a run has but 580
+
+
+@tf.keras.utils.register_keras_serializable("hw6")
+class MuonAdam(tf.keras.optimizers.Adam):
+    """Adam, and for the kernels in `muon_kernels` Muon's update while batches are large enough.
+
+    The update of a kernel (F, G) is its momentum, made nearly orthogonal, times the learning rate and
+    0.15 sqrt(max(F, G)), so that the update's elements are nearly of the size 0.15 times the rate. It is done in every
+    second step, twice as large; the kernels take turns.
+
+    Attributes:
+        muon_kernels: the kernels; none in a copy that Keras made from the configuration, which is Adam alone.
+        use_muon: whether they get Muon's update, see `start_step`.
+        steps: the number of steps since the first.
+        images_seen: the number of images since the warm-up.
+    """
+
+    def __init__(self, learning_rate=1e-3, beta_2=BETA_2, muon_kernels=(), **options):
+        super().__init__(learning_rate, beta_2=beta_2, **options)
+        self.muon_kernels = list(muon_kernels)
+        self.momenta = [tf.Variable(tf.zeros_like(kernel), trainable=False) for kernel in self.muon_kernels]
+        self.use_muon = False
+        self.steps = 0
+        self.images_seen = 0
+        self.known = []
+
+    def prepare(self, variables):
+        """Creates the state of all variables that may be trained: a layer that is frozen now may be trained later."""
+        self.known = list(variables)
+        if self.known:
+            self.build(self.known)
+
+    def knows(self, variables):
+        """Whether it was prepared for all of these variables."""
+        return all(any(variable is known for known in self.known) for variable in variables)
+
+    def start_step(self, batch_size, peak):
+        """Sets the learning rate of the next step, and whether its batch is large enough for Muon's update.
+
+        The latter may be read where the step is made a graph, since there is a graph for each batch size.
+        """
+        self.use_muon = batch_size >= MUON_BATCH_SIZE
+        self.steps += 1
+        if self.steps > WARM_UP:
+            self.images_seen += batch_size
+        self.learning_rate = learning_rate_schedule(self.steps, self.images_seen, batch_size, peak)
+
+    def apply_gradients(self, grads_and_vars, *args, **options):
+        """One step of training, given pairs of gradient and variable."""
+        for_adam = []
+        for gradient, variable in grads_and_vars:
+            index = self.muon_index(variable)
+            if index is None or gradient is None:
+                for_adam.append((gradient, variable))
+            else:
+                self.update_by_muon(index, gradient)
+        return super().apply_gradients(for_adam, *args, **options)
+
+    def muon_index(self, variable):
+        """The index of a variable in `muon_kernels`, or None if it gets Adam's update."""
+        if self.use_muon:
+            for index, kernel in enumerate(self.muon_kernels):
+                if kernel is variable:
+                    return index
+        return None
+
+    def update_by_muon(self, index, gradient):
+        """Adds the gradient to a kernel's momentum and, if it is the kernel's turn, updates the kernel."""
+        kernel = self.muon_kernels[index]
+        momentum = self.momenta[index]
+        momentum.assign(MOMENTUM * momentum + gradient)
+
+        def update():
+            direction = orthogonalise(gradient + MOMENTUM * momentum)  # Nesterov's momentum
+            rate = tf.cast(self.learning_rate, direction.dtype)
+            kernel.assign_sub(rate * EVERY * SCALE * max(kernel.shape) ** 0.5 * direction)
+            return True
+
+        step = tf.cast(tf.convert_to_tensor(self.iterations), tf.int64)
+        tf.cond((step + index) % EVERY == 0, update, lambda: False)
+
+    def save_own_variables(self, store):
+        """Nothing: files of weights hold the weights alone. Adam's state would make them three times as large."""
+
+    def load_own_variables(self, store):
+        """Nothing: a loaded model starts with a new optimizer."""
+
+
+def orthogonalise(matrix):
+    """Nearly U V^T of the singular value decomposition U S V^T of a matrix (F, G), by Newton and Schulz's iteration.
+
+    Muon's coefficients bring all but very small singular values into 0.7 to 1.2 in few steps, and do not converge to 1.
+    A matrix of zeros stays one.
+    """
+    x = tf.math.divide_no_nan(matrix, tf.norm(matrix))
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        gram = tf.matmul(x, x, transpose_b=True)  # (F, F)
+        x = 3.4445 * x + tf.matmul(-4.7750 * gram + 2.0315 * tf.matmul(gram, gram), x)
+    return x
+
+
+def learning_rate_schedule(step, images_seen, batch_size, peak):
+    """The learning rate of step 1, 2, ..., given the number of images since the warm-up. It needs no length of a run.
+
+    `peak` is for batches of 128; for others it is (B / 128)^0.75 times that, up to B = 1024. The rate grows linearly
+    over `WARM_UP` steps, and is then the peak divided by sqrt(1 + images_seen / `DECAY`).
+    """
+    peak = peak * (min(batch_size, 1024) / 128) ** 0.75
+    if step < WARM_UP:
+        return peak * step / WARM_UP
+    return peak / math.sqrt(1 + images_seen / DECAY)
+
+
+def set_optimizer(model):
+    """Makes a `MuonAdam` the optimizer of a model, unless its caller has set another.
+
+    A `MuonAdam` that does not know all variables, since a layer is new or the model was loaded, is replaced by one that
+    goes on at the same learning rate.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    is_ours = isinstance(optimizer, MuonAdam)
+    if is_ours and optimizer.knows(model.trainable_variables):
+        return
+    if not is_ours and optimizer is not None and optimizer.name != "default_adam":  # as `vae.py` names its own
+        return
+    model.optimizer = MuonAdam(muon_kernels=muon_kernels(model))
+    weights = getattr(model, "weights", model.trainable_variables)
+    model.optimizer.prepare([variable for variable in weights if tf.as_dtype(variable.dtype).is_floating])
+    if is_ours:
+        model.optimizer.steps = optimizer.steps
+        model.optimizer.images_seen = optimizer.images_seen
+
+
+def muon_kernels(model):
+    """The kernels of a model that get Muon's update: those from one hidden layer of `vae.py` to the next.
+
+    Of a CVAE the decoder's alone, and the pixels': with the encoder's too fewer samples are the digit asked for.
+    """
+    if hasattr(model, "num_classes"):
+        return kernels(model, "decoder", ("hidden_2", "hidden_3", "pixels"))
+    hidden = ("hidden_2", "hidden_3")
+    return kernels(model, "encoder", hidden) + kernels(model, "decoder", hidden)
+
+
+def kernels(model, network, names):
+    """The kernels of the layers of these names in one of a model's networks; none if there are no such layers."""
+    layers = getattr(getattr(model, network, None), "layers", [])
+    return [layer.kernel for layer in layers if layer.name in names]

@@ -1,0 +1,82 @@
+"""What a model is worth: its loss on the test images, the classes that it reads and its principal axes, with NumPy."""
+
+import evaluation
+import numpy as np
+import pytest
+import tensorflow as tf
+import vae
+from conftest import keras_setting, second_input, small_arrays
+from errors import InputError
+
+
+def numpy_loss(x, x_hat, mu, logvar):
+    """Reconstruction and KL of each image, by the formulas: (N,) each."""
+    x, x_hat, mu, logvar = (np.asarray(array, float) for array in (x, x_hat, mu, logvar))
+    reconstruction = -np.sum(x * np.log(x_hat) + (1 - x) * np.log(1 - x_hat), axis=(1, 2, 3))
+    return reconstruction, np.sum(0.5 * (np.exp(logvar) + mu**2 - 1 - logvar), axis=1)
+
+
+@pytest.mark.parametrize("kind", [vae.VAE, vae.CVAE])
+@pytest.mark.parametrize("chunk", [20, 2500])
+def test_evaluate_is_the_average_loss_of_the_test_images(small_mnist, monkeypatch, kind, chunk):
+    monkeypatch.setattr(evaluation, "CHUNK", chunk)  # of 50 images: the last is smaller, and the only one
+    model = kind(784)
+    model.logvar_layer.bias.assign(tf.fill((15,), -30.0))  # no noise
+    x = small_arrays()["x_test"][:, None] / np.float32(255)
+    x_hat, mu, logvar = model(x, *second_input(model, small_arrays()["y_test"]))
+    reconstruction, kl = numpy_loss(x, x_hat, mu, logvar)
+    test = evaluation.evaluate(model, small_mnist)
+    assert test.reconstruction == pytest.approx(reconstruction.mean(), rel=1e-6)
+    assert test.kl == pytest.approx(kl.mean(), rel=1e-5)
+    assert test.loss == pytest.approx(reconstruction.mean() + kl.mean(), rel=1e-6)
+    np.testing.assert_allclose(test.mu, mu, rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture
+def three_classes():
+    """A CVAE of three classes and 8 x 8 pixels with random weights, and images."""
+    rng = np.random.default_rng(0)
+    model = vae.CVAE(64, num_classes=3, latent_size=2)
+    model.set_weights([rng.normal(0, 0.2, weights.shape) for weights in model.get_weights()])
+    return model, rng.uniform(size=(20, 1, 8, 8)).astype(np.float32)
+
+
+def test_the_class_of_an_image_is_by_bayes_rule(three_classes):
+    """exp(-loss(x, c)) over its sum, with NumPy's loss and z = mu."""
+    model, x = three_classes
+    losses = []
+    for c in np.eye(3, dtype=np.float32)[:, None].repeat(len(x), axis=1):
+        h = model.encoder(np.concatenate([x.reshape(len(x), 64), c], axis=1))
+        mu, logvar = model.mu_layer(h), model.logvar_layer(h)
+        losses.append(sum(numpy_loss(x, model.decoder(np.concatenate([mu, c], axis=1)), mu, logvar)))
+    likelihood = np.exp(np.min(losses, axis=0) - np.array(losses)).T
+    expected = likelihood / likelihood.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(evaluation.classify(model, x), expected, atol=1e-3)
+    assert len(set(expected.argmax(axis=1))) > 1 and 0.1 < expected.max(axis=1).min() < 0.9  # not all is clear
+
+
+def test_a_class_is_read_under_mixed_precision(three_classes):
+    model, x = three_classes
+    with keras_setting(policy="mixed_float16"):
+        half = vae.CVAE(64, num_classes=3, latent_size=2)
+        half.set_weights(model.get_weights())
+        read = evaluation.classify(half, x)
+    assert read.dtype == tf.float32
+    np.testing.assert_allclose(read, evaluation.classify(model, x), atol=0.05)
+
+
+def test_images_that_the_model_was_not_trained_for_are_not_classified(three_classes):
+    model, x = three_classes
+    with pytest.raises(InputError, match="pixels must be from 0 to 1, got 0 to 255"):
+        evaluation.classify(model, np.resize([0, 255], x.shape).astype(np.uint8))
+    with pytest.raises(InputError, match=r"images must be \(N, 1, 8, 8\)"):
+        evaluation.classify(model, x[:, 0])
+
+
+def test_principal_axes_are_those_of_the_singular_value_decomposition():
+    mu = np.random.default_rng(0).normal(size=(200, 4)) * [1, 5, 0.1, 3] + [9, 0, 0, 0]
+    mu = mu @ np.linalg.qr(np.random.default_rng(1).normal(size=(4, 4)))[0]
+    axes, shares = evaluation.principal_axes(mu)
+    _, deviations, expected = np.linalg.svd(mu - mu.mean(axis=0), full_matrices=False)
+    np.testing.assert_allclose(np.abs(axes @ expected[:2].T), np.eye(2), atol=1e-9)
+    np.testing.assert_allclose(shares, deviations**2 / np.sum(deviations**2), atol=1e-9)

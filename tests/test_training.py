@@ -1,0 +1,472 @@
+"""The handout's functions of data and training, called as its graders and notebooks call them."""
+
+import copy
+import gc
+import inspect
+import re
+import sys
+import weakref
+
+import assignment
+import muon
+import numpy as np
+import pytest
+import tensorflow as tf
+import vae
+from conftest import arguments, keras_setting, needs_mnist, same_weights, second_input, small_arrays
+from evaluation import evaluate
+from mnist import load_data
+
+KINDS = [vae.VAE, vae.CVAE]
+
+
+def loader(n=48, batch=16):
+    """A caller's own batches of 8 x 8 images in float64; 40 images end with a smaller batch."""
+    rng = np.random.default_rng(0)
+    images = rng.uniform(size=(n, 1, 8, 8))
+    return tf.data.Dataset.from_tensor_slices((images, rng.integers(0, 10, n))).batch(batch)
+
+
+def train(model, batches, args=None):
+    """`train_vae` of any kind of model."""
+    return assignment.train_vae(model, batches, args or arguments(), hasattr(model, "num_classes"))
+
+
+def without_noise(model):
+    """The model with a sigma of nearly 0, so that z is mu."""
+    model.logvar_layer.bias.assign(tf.fill((15,), -30.0))
+    return model
+
+
+def steps_of(model):
+    return int(tf.convert_to_tensor(model.optimizer.iterations))
+
+
+CONTRACT = {
+    vae: {
+        "VAE": "(input_size, latent_size=15)",
+        "CVAE": "(input_size, num_classes=10, latent_size=15)",
+        "reparametrize": "(mu, logvar)",
+        "reparameterization": "(mu, logvar)",
+        "bce_function": "(x_hat, x)",
+        "loss_function": "(x_hat, x, mu, logvar)",
+    },
+    assignment: {
+        "parseArguments": "(argv=None)",
+        "one_hot": "(labels, class_size)",
+        "load_mnist": "(batch_size, buffer_size=1024)",
+        "train_vae": "(model, train_loader, args, is_cvae=False)",
+        "save_model_weights": "(model, args, record=None)",
+        "load_weights": "(model)",
+        "show_vae_images": "(model, latent_size, data_name=None)",
+        "show_vae_interpolation": "(model, latent_size, data_name=None)",
+        "show_cvae_images": "(model, latent_size, data_name=None)",
+        "main": "(args)",
+    },
+}
+
+
+def test_the_names_that_others_call_have_their_signatures():
+    for module, signatures in CONTRACT.items():
+        assert {name: str(inspect.signature(getattr(module, name))) for name in signatures} == signatures
+
+
+# ------------------------------------------------------------------------------------------------------------ data
+
+
+def test_one_hot():
+    for labels in ([3, 0], np.array([[3], [0]]), tf.constant([3, 0], tf.uint8), ["3", "0"], np.array([["3"], ["0"]])):
+        np.testing.assert_array_equal(assignment.one_hot(labels, 4), [[0, 0, 0, 1], [1, 0, 0, 0]])
+    assert assignment.one_hot([1], 4).dtype == tf.float32 and assignment.one_hot([], 4).shape == (0, 4)
+    np.testing.assert_array_equal(assignment.one_hot(2, 4), [0, 0, 1, 0])
+
+
+@pytest.mark.parametrize("labels", [[0, 4], [-1], [-1, 4]])
+def test_one_hot_refuses_labels_out_of_range(labels):
+    with pytest.raises(ValueError, match=f"labels must be from 0 to 3, got {min(labels)} to {max(labels)}"):
+        assignment.one_hot(labels, 4)
+
+
+def test_one_hot_in_a_pipeline():
+    """One label or a batch of them, numbers or strings."""
+    for labels, given, shape in (([2, 0], 1, (4,)), (["2", "0"], 1, (4,)), ([[2], [0]], 2, (4,))):
+        data = tf.data.Dataset.from_tensor_slices(labels)
+        encoded = list(data.map(lambda label: assignment.one_hot(label[tf.newaxis] if given == 2 else label, 4)))
+        np.testing.assert_array_equal(np.reshape(encoded, (2, 4)), [[0, 0, 1, 0], [1, 0, 0, 0]])
+        assert encoded[0].shape == (shape if given == 1 else (1, *shape))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="labels must be from 0 to 3"):
+        list(tf.data.Dataset.from_tensor_slices([1, 77]).map(lambda label: assignment.one_hot(label, 4)))
+
+
+def test_batches_are_the_data_reshuffled_each_epoch(small_mnist):
+    batches = assignment.load_mnist(64)
+    assert len(batches) == 600 // 64
+    epochs = [[(x.numpy(), y.numpy()) for x, y in batches] for _ in range(2)]
+    data = small_arrays()
+    label_of = {image.tobytes(): label for image, label in zip(data["x_train"], data["y_train"])}
+    seen = []
+    for x, y in epochs[0]:
+        assert x.shape == (64, 1, 28, 28) and x.dtype == np.float32 and y.shape == (64,) and y.dtype == np.int32
+        seen += [np.round(image * 255).astype(np.uint8).tobytes() for image in x]
+        assert [label_of[image] for image in seen[-64:]] == y.tolist()  # image and label stay together
+    assert len(set(seen)) == len(seen) == 64 * 9
+    assert not np.array_equal(epochs[0][0][0], epochs[1][0][0])
+    first_64 = {image.tobytes() for image in data["x_train"][:64]}
+    assert len(first_64 & set(seen[:64])) < 32  # shuffled among all: 7 are expected
+
+
+def test_the_batch_size_must_fit_the_data(small_mnist):
+    for batch_size in (0, -5, 601):
+        with pytest.raises(ValueError, match=f"batch_size must be from 1 to 600, .* got {batch_size}"):
+            assignment.load_mnist(batch_size)
+    assert len(assignment.load_mnist(600)) == 1 and len(assignment.load_mnist(1)) == 600
+
+
+# --------------------------------------------------------------------------------------------------- one step, an epoch
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_is_the_optimizer_s_along_the_gradient_of_the_loss(kind):
+    """Gradient descent on one weight, its gradient by finite differences."""
+    model = without_noise(kind(64))
+    model.optimizer = tf.keras.optimizers.SGD(1e-3)
+    x, y = next(iter(loader()))
+    x = tf.cast(x, tf.float32)
+    bias = model.decoder.get_layer("pixels").bias
+
+    def loss():
+        x_hat, mu, logvar = model(x, *second_input(model, y.numpy()))
+        return float(vae.loss_function(x_hat, x, mu, logvar))
+
+    before, at_start = bias.numpy(), loss()
+    losses = []
+    for shift in (0.1, -0.1):
+        bias.assign(before + shift * np.eye(64, dtype=np.float32)[5])
+        losses.append(loss())
+    bias.assign(before)
+    returned = assignment.train_step(model, x, y, is_cvae=kind is vae.CVAE)
+    assert float(returned) == pytest.approx(at_start, rel=1e-5)
+    assert before[5] - bias.numpy()[5] == pytest.approx(1e-3 * (losses[0] - losses[1]) / 0.2, rel=0.02)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_goes_on_and_lowers_the_loss(kind):
+    model = kind(64)
+    totals = [train(model, loader(40), arguments(0.01)) for _ in range(10)]
+    assert totals[-1] < 0.98 * totals[0]
+    assert steps_of(model) == model.optimizer.steps == 30
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_total_is_the_sum_of_the_batch_losses(kind):
+    model, batches = without_noise(kind(64)), list(loader(40))
+    expected = 0
+    for x, y in batches:
+        x_hat, mu, logvar = model(x, *second_input(model, y.numpy()))
+        expected += float(vae.loss_function(x_hat, x, mu, logvar))
+    assert train(model, batches, arguments(1e-12)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_an_epoch_leaves_an_average_of_the_weights_of_its_steps():
+    """Against each step's weights, with the weight of step t of n by hand: t (t+1) (t+2) (t+3), over their sum."""
+    averaged, single = without_noise(vae.VAE(64)), without_noise(vae.VAE(64))
+    single.set_weights(averaged.get_weights())
+    batches = list(loader(80))
+    for model in (averaged, single):
+        model.optimizer = tf.keras.optimizers.SGD(1e-2)
+    train(averaged, batches)
+    steps = []
+    for batch in batches:
+        train(single, [batch])  # an epoch of one step leaves the weights of that step
+        steps.append(single.get_weights())
+    shares = np.array([t * (t + 1) * (t + 2) * (t + 3) for t in range(1, 6)], float)
+    shares /= shares.sum()
+    for i, weights in enumerate(averaged.get_weights()):
+        expected = sum(share * step[i] for share, step in zip(shares, steps))
+        np.testing.assert_allclose(weights, expected, rtol=1e-4, atol=1e-6)
+        assert i < 2 or not np.allclose(steps[-1][-1], averaged.get_weights()[-1], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_weights_that_are_changed_between_two_epochs_stay_changed(frozen):
+    model = vae.VAE(64)
+    train(model, loader())
+    model.encoder.trainable = not frozen
+    other = [np.random.default_rng(0).normal(0, 0.1, w.shape) for w in model.get_weights()]
+    model.set_weights(other)
+    train(model, loader(), arguments(1e-12))
+    for ours, theirs in zip(model.get_weights(), other):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_a_cvae_learns_from_the_labels():
+    """Images of one class are black, of the other white: a model that reads only the class learns them apart."""
+    images = np.zeros((64, 1, 8, 8), np.float32)
+    images[::2] = 1.0
+    model = vae.CVAE(64)
+    for _ in range(40):
+        train(model, [(images, np.arange(64) % 2)], arguments(0.1))
+    drawn = model.decode(tf.zeros((2, 15)), tf.eye(2, 10)).numpy().mean(axis=(1, 2, 3))
+    assert drawn[0] > 0.7 and drawn[1] < 0.3
+
+
+def test_muon_is_used_for_large_batches_alone_whatever_came_before():
+    """Its update has singular values near 1; Adam's first one is a matrix of -1 and 1, with one of 5 or more."""
+
+    def spectral_norm(batch_size):
+        rng, before = np.random.default_rng(0), kernel.numpy()
+        batch = rng.uniform(size=(batch_size, 1, 8, 8)), np.zeros(batch_size)
+        for _ in range(2):  # of which Muon uses one
+            train(model, [batch], arguments(1e-3))
+        return np.linalg.norm(kernel.numpy() - before, 2) / (1e-3 * 4**0.75 * 2 * muon.SCALE * 32**0.5)
+
+    model = vae.VAE(64)
+    kernel = model.encoder.get_layer("hidden_2").kernel
+    model.decoder.set_weights([np.random.default_rng(0).normal(0, 0.3, w.shape) for w in model.decoder.get_weights()])
+    small, large = muon.MUON_BATCH_SIZE - 1, muon.MUON_BATCH_SIZE
+    train(
+        model, [(np.zeros((1, 1, 8, 8)), [0])] * 100, arguments(1e-12)
+    )  # the warm-up, after which the rate is the peak
+    assert spectral_norm(small) > 2
+    assert 0.5 < spectral_norm(large) < 1.3
+    assert spectral_norm(small) > 2  # it is not the first batch that decides for good
+
+
+@needs_mnist
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_epoch_of_real_mnist_teaches_more_than_the_mean_image(kind, monkeypatch):
+    """The loss of the mean image is 206 nats."""
+    monkeypatch.setattr(vae, "HIDDEN_DIM", 64)
+    model = kind(784)
+    for _ in range(2):
+        train(model, assignment.load_mnist(1024), arguments(1.2e-3))
+    assert evaluate(model, load_data()).loss < 195
+
+
+# --------------------------------------------------------------------------------------------------- any way of calling
+
+
+def test_batches_of_other_sizes_and_loaders_without_a_length_are_trained_on():
+    """Lists, generators, columns of labels, strings: one model, and training goes on."""
+    model = vae.CVAE(64)
+    images = np.random.default_rng(0).uniform(size=(40, 1, 8, 8))
+    for batches in (
+        loader(16, 8),
+        (batch for batch in loader(16, 8)),
+        [[images[:8].tolist(), [[1]] * 8]],
+        [(images[:8], np.array(["7"] * 8))],
+        loader().repeat(2),
+        [(images, np.zeros(40))],
+    ):
+        assert np.isfinite(train(model, batches))
+    assert steps_of(model) == 2 + 2 + 1 + 1 + 6 + 1
+
+
+class Plain(tf.keras.Model):
+    """A model of the caller's own, whose layers have no weights before it is called."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden = tf.keras.layers.Dense(8, "relu")
+        self.mu_layer = tf.keras.layers.Dense(2)
+        self.logvar_layer = tf.keras.layers.Dense(2)
+        self.pixels = tf.keras.layers.Dense(64, "sigmoid")
+
+    def call(self, x, c=None):
+        flat = tf.reshape(x, (-1, 64))
+        h = self.hidden(flat if c is None else tf.concat([flat, c], axis=1))
+        mu, logvar = self.mu_layer(h), self.logvar_layer(h)
+        z = vae.reparametrize(mu, logvar)
+        return tf.reshape(self.pixels(z if c is None else tf.concat([z, c], axis=1)), tf.shape(x)), mu, logvar
+
+
+@pytest.mark.parametrize("is_cvae", [False, True])
+@pytest.mark.parametrize("optimizer", [None, "of the caller"])
+def test_a_model_of_the_caller_s_own_is_trained(is_cvae, optimizer):
+    model = Plain()
+    if optimizer:
+        model.optimizer = tf.keras.optimizers.Adam(1e-2)
+    totals = [assignment.train_vae(model, loader(40), arguments(1e-2), is_cvae) for _ in range(8)]
+    assert totals[-1] < totals[0] and steps_of(model) >= 21
+    if optimizer is None:
+        assert isinstance(model.optimizer, muon.MuonAdam) and model.optimizer.steps == 24
+
+
+def test_the_encoder_may_be_replaced_between_two_epochs():
+    model = vae.VAE(64)
+    train(model, loader())
+    layers = tf.keras.layers
+    model.encoder = tf.keras.Sequential([layers.Input((1, 8, 8)), layers.Flatten(), layers.Dense(32, "relu")])
+    before = model.encoder.get_weights()
+    train(model, loader())
+    assert not same_weights(before, model.encoder.get_weights()) and model.optimizer.steps == 6
+
+
+def test_fit_and_train_vae_take_turns():
+    model = vae.VAE(64)
+    batches = loader().map(lambda x, y: (tf.cast(x, tf.float32), y))
+    model.compile(optimizer="adam")
+    first = model.fit(batches, verbose=0).history["loss"][0]
+    for _ in range(5):
+        train(model, batches)
+    assert model.fit(batches, verbose=0).history["loss"][0] < first
+    assert steps_of(model) == 3 + 15 + 3  # by one optimizer, the caller's
+
+
+def test_a_new_learning_rate_counts_at_once():
+    model, batches = vae.VAE(64), list(loader())
+    moved = []
+    for learning_rate in (1e-3, 1e-9, 1e-3):
+        before = model.get_weights()
+        train(model, batches, arguments(learning_rate))
+        moved.append(max(np.abs(a - b).max() for a, b in zip(before, model.get_weights())))
+    assert moved[1] < 1e-7 < 1e-5 < min(moved[0], moved[2])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_layer_can_be_frozen_and_trained_again(kind):
+    model = kind(64)
+    for trainable in (False, True, False):  # from the first step on
+        model.encoder.trainable = trainable
+        before = model.encoder.get_weights(), model.decoder.get_weights()
+        train(model, loader())
+        assert same_weights(before[0], model.encoder.get_weights()) is not trainable
+        assert not same_weights(before[1], model.decoder.get_weights())
+    assert steps_of(model) == 9
+
+
+def test_a_caller_s_optimizer_keeps_its_schedule_and_a_new_one_is_used():
+    model = vae.CVAE(64)
+    for _ in range(2):
+        schedule = tf.keras.optimizers.schedules.PiecewiseConstantDecay([2], [1e-3, 0.0])
+        model.optimizer = tf.keras.optimizers.SGD(schedule)
+        moved = []
+        for _ in range(2):
+            before = model.get_weights()
+            train(model, loader(), arguments(1.0))
+            moved.append(max(np.abs(a - b).max() for a, b in zip(before, model.get_weights())))
+        assert moved[0] > 1e-4 and moved[1] < 1e-7  # the rate is 0 from the fourth step on
+        assert steps_of(model) == 6
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_is_cvae_must_suit_the_model(kind):
+    is_cvae, model = kind is vae.CVAE, kind(64)
+    with pytest.raises(TypeError, match=f"is_cvae={is_cvae}"):
+        assignment.train_vae(model, loader(), arguments(), is_cvae=not is_cvae)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("setting", [{"policy": "mixed_float16"}, {"floatx": "float64"}])
+def test_both_models_learn_under_every_policy_of_keras(kind, setting):
+    with keras_setting(**setting):
+        model = kind(64)
+        totals = [train(model, loader(40, 20), arguments(0.02)) for _ in range(12)]
+    assert totals[-1] < 0.98 * totals[0]
+
+
+def test_a_model_that_is_not_used_any_more_is_freed():
+    model = vae.VAE(64)
+    train(model, loader())
+    kernel = weakref.ref(model.mu_layer.kernel)
+    del model
+    tf.keras.backend.clear_session()
+    gc.collect()
+    assert kernel() is None
+
+
+def test_a_trained_model_can_be_copied_and_saved(tmp_path):
+    model = vae.CVAE(64)
+    train(model, loader())
+    model.save(tmp_path / "m.keras")
+    for other in (copy.deepcopy(model), tf.keras.models.load_model(tmp_path / "m.keras")):
+        assert same_weights(model.get_weights(), other.get_weights())
+        assert train(other, loader()) > 0 and steps_of(other) == 3
+        assert not same_weights(model.get_weights(), other.get_weights())
+    assert steps_of(model) == 3
+
+
+# --------------------------------------------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    "images, labels, message",
+    [
+        ([255.0], [0], "pixels must be from 0 to 1, got 255 to 255"),
+        ([-0.5, 1.0], [0], "pixels must be from 0 to 1, got -0.5 to 1"),
+        ([np.nan], [0], "pixels must be from 0 to 1, got nan"),
+        ([0.0], [77, 1], "labels must be from 0 to 9, got 1 to 77"),
+        ([0.0], [-1], "labels must be from 0 to 9, got -1 to -1"),
+        ([0.0], ["seven"], "labels must be whole numbers: .*seven"),
+    ],
+)
+def test_a_later_batch_is_refused_before_it_is_trained_on(images, labels, message):
+    model, good = vae.CVAE(64), next(iter(loader()))
+    bad = np.resize(images, (4, 1, 8, 8)), np.resize(labels, 4)
+    with pytest.raises(ValueError, match=message):
+        train(model, [good, bad, good])
+    assert steps_of(model) == 1 and all(np.isfinite(w).all() for w in model.get_weights())
+
+
+@pytest.mark.parametrize(
+    "batch, message",
+    [
+        ((np.zeros((64, 8, 8, 1)), np.zeros(64)), "images must be (N, 1, 8, 8), got (64, 8, 8, 1)"),
+        ((np.zeros((64, 64)), np.zeros(64)), "images must be (N, 1, 8, 8), got (64, 64)"),
+        ((np.zeros((4, 1, 14, 14)), np.zeros(4)), "images must be (N, 1, 8, 8), got (4, 1, 14, 14)"),
+        ((np.zeros((4, 1, 8, 8)), np.zeros((4, 10))), "labels must be (4,), got (4, 10)"),
+        ((np.zeros((4, 1, 8, 8)), np.zeros(3)), "labels must be (4,), got (3,)"),
+        (np.zeros((2, 1, 8, 8)), "a batch must be a pair (images, labels), got a ndarray"),
+        ((np.zeros((2, 1, 8, 8)),), "a batch must be a pair (images, labels), got a tuple"),
+    ],
+)
+def test_batches_of_other_shapes_are_one_line(batch, message):
+    for model in (vae.VAE(64), vae.CVAE(64)):
+        with pytest.raises(ValueError) as error:
+            train(model, [batch])
+        assert str(error.value) == message and steps_of(model) == 0
+
+
+def test_a_loader_without_batches_or_without_end_is_refused():
+    model, batches = vae.VAE(64), iter(list(loader()))
+    assert train(model, batches) > 0
+    for empty in (batches, [], loader(8).take(0)):
+        with pytest.raises(ValueError, match="the loader has no batches"):
+            train(model, empty)
+    with pytest.raises(ValueError, match="repeats without end"):
+        train(model, loader().repeat())
+
+
+# ------------------------------------------------------------------------------------------------------------- the bar
+
+
+def test_a_terminal_or_a_notebook_shows_a_bar_with_the_loss(monkeypatch, capsys):
+    model, batches = vae.VAE(64), loader(240, 8)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    total = train(model, batches)
+    shown = capsys.readouterr().out
+    assert "10/30" in shown and "30/30" in shown
+    last = float(re.findall(r"loss: ([\d.]+)", shown)[-1])
+    assert last == pytest.approx(total / 30, abs=1e-3)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
+    train(model, batches)
+    assert capsys.readouterr().out == ""
+    monkeypatch.setitem(sys.modules, "ipykernel", None)  # as in a notebook
+    train(model, batches)
+    assert "30/30" in capsys.readouterr().out
+
+
+def test_a_stdout_that_is_missing_or_only_writes_is_no_trouble(monkeypatch):
+    class Log:
+        """As an experiment tracker puts it in place of stdout."""
+
+        def write(self, text):
+            raise AssertionError("written to")
+
+        def flush(self):
+            pass
+
+    model = vae.VAE(64)
+    for stream in (Log(), None):
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert train(model, loader()) > 0
