@@ -12,10 +12,10 @@ import tensorflow as tf
 
 MUON_BATCH_SIZE = 512  # Muon's update takes the same time for any batch: for smaller ones it would be most of a step
 MOMENTUM = 0.95  # as Muon's author has it
-SCALE = 0.15  # size of the update, see `MuonAdam`; 0.2 in https://arxiv.org/abs/2502.16982
+SCALE = 0.25  # size of the update, see `MuonAdam`; 0.2 in https://arxiv.org/abs/2502.16982
 EVERY = 2  # a kernel is updated in every second step, by twice as much: as good, and half the time
 NEWTON_SCHULZ_STEPS = 4  # one less than Muon's author takes: as good here, and a fifth less time
-WARM_UP = 100  # steps, over which the learning rate grows
+WARM_UP = 100  # steps over which the learning rate grows, for batches of 1024
 DECAY = 200 * 1024  # images after the warm-up, after which the square of the learning rate has halved
 BETA_2 = 0.97  # of Adam: the average over the last 33 steps, since a run has but 580
 
@@ -25,7 +25,7 @@ class MuonAdam(tf.keras.optimizers.Adam):
     """Adam, and for the kernels in `muon_kernels` Muon's update while batches are large enough.
 
     The update of a kernel (F, G) is its momentum, made nearly orthogonal, times the learning rate and
-    0.15 sqrt(max(F, G)), so that the update's elements are nearly of the size 0.15 times the rate. It is done in every
+    0.25 sqrt(max(F, G)), so that the update's elements are nearly of the size 0.25 times the rate. It is done in every
     second step, twice as large; the kernels take turns.
 
     Attributes:
@@ -61,7 +61,7 @@ class MuonAdam(tf.keras.optimizers.Adam):
         """
         self.use_muon = batch_size >= MUON_BATCH_SIZE
         self.steps += 1
-        if self.steps > WARM_UP:
+        if self.steps > warm_up_steps(batch_size):
             self.images_seen += batch_size
         self.learning_rate = learning_rate_schedule(self.steps, self.images_seen, batch_size, peak)
 
@@ -123,12 +123,18 @@ def learning_rate_schedule(step, images_seen, batch_size, peak):
     """The learning rate of step 1, 2, ..., given the number of images since the warm-up. It needs no length of a run.
 
     `peak` is for batches of 128; for others it is (B / 128)^0.75 times that, up to B = 1024. The rate grows linearly
-    over `WARM_UP` steps, and is then the peak divided by sqrt(1 + images_seen / `DECAY`).
+    over the warm-up, and is then the peak divided by sqrt(1 + images_seen / `DECAY`).
     """
     peak = peak * (min(batch_size, 1024) / 128) ** 0.75
-    if step < WARM_UP:
-        return peak * step / WARM_UP
+    warm_up = warm_up_steps(batch_size)
+    if step < warm_up:
+        return peak * step / warm_up
     return peak / math.sqrt(1 + images_seen / DECAY)
+
+
+def warm_up_steps(batch_size):
+    """The number of steps of the warm-up: more for small batches, whose gradients have more noise."""
+    return WARM_UP * math.sqrt(1024 / min(batch_size, 1024))
 
 
 def set_optimizer(model):

@@ -14,6 +14,8 @@ from tensorflow.keras import layers
 
 HIDDEN_DIM = 384  # width of every hidden layer
 POSTERIOR_STDDEV = 0.02  # of the initial weights of mu and logvar: small, so that q(z|x) starts near the prior
+ENCODER_CLASS_SCALE = 1.5  # the initial weights of the class are larger by this, times the image's side: 42 for MNIST
+DECODER_CLASS_SCALE = 0.5  # the same in the decoder: 14 for MNIST
 PIXEL_BIAS = -2.0  # initial bias of the pixels: sigmoid(-2) = 0.12 is near MNIST's mean pixel of 0.13
 
 
@@ -159,10 +161,10 @@ class CVAE(Autoencoder):
             name="decoder",
         )
         self.create_posterior_weights()
-        # A one-hot is one input of size 1 beside H x W pixels, whose norm is of the order of the image's side. Its
-        # weights are multiplied by the side: else z encodes part of the class, and samples show wrong digits.
-        scale_class_weights(self.encoder, num_classes, self.image_size)
-        scale_class_weights(self.decoder, num_classes, self.image_size)
+        # A one-hot is one input of size 1 beside H x W pixels, whose norm is of the order of the image's side, or
+        # beside Z latents. Its weights are made larger: else z encodes part of the class, and samples are wrong digits.
+        scale_class_weights(self.encoder, num_classes, ENCODER_CLASS_SCALE * self.image_size)
+        scale_class_weights(self.decoder, num_classes, DECODER_CLASS_SCALE * self.image_size)
 
     def encode(self, x, c):
         """Images x (N, 1, H, W) in [0, 1] and one-hot classes c (N, C) to mu and logvar of q(z|x,c), (N, Z) each."""

@@ -1,15 +1,14 @@
-"""The tables of results: three seeds of each run, and what each choice is worth. By hand, with MNIST at hand:
+"""The tables of results: what both models reach, and what each choice is worth. By hand, with MNIST at hand:
 
-    python tests/results.py runs        both models, by batch size and number of epochs
-    python tests/results.py ablation    the default run with one choice removed at a time
+    python tests/results.py runs        by batch size, after 5 and after 10 epochs; three seeds
+    python tests/results.py ablation    the default run with one choice removed at a time; five seeds
+    python tests/results.py adam        Adam for every kernel, in as much time as the default run, by peak rates; one seed
 
-A figure is the median of the seeds, the worst of them in parentheses. The ablation is in differences from the medians
-of the default run; where the three seeds of both runs overlap, a difference is in parentheses.
+and behind it `vae` or `cvae`. A figure is the median of the seeds, the worst of them in parentheses. The ablation is in
+differences from the medians of the default run; where the seeds of both runs overlap, a difference is in parentheses.
 """
 
 import argparse
-import contextlib
-import io
 import pathlib
 import sys
 from unittest import mock
@@ -18,11 +17,18 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "code"))
 
 import assignment
 import grade
+import muon
 import numpy as np
 import tensorflow as tf
 import vae
+from evaluation import classify, evaluate
+from mnist import load_data, to_pixels
 
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1, 2, 3, 4)
+EPOCHS = 10
+ADAM_EPOCHS = 13  # of Adam for every kernel in the time of the default run: 10 epochs, each "x Adam" of `bench.py`
+ADAM_PEAKS = (0.6e-3, 1.2e-3, 2.4e-3, 4.8e-3)  # of --learning_rate; the rate at 1024 is 4.76 times that
+ADAM_RATE = {vae.VAE: 1.2e-3, vae.CVAE: 1.2e-3}  # the best of them
 # The columns, and for each whether larger is better
 COLUMNS = {
     "loss of the last training epoch, nats ↓": False,
@@ -34,61 +40,75 @@ COLUMNS = {
     "of the worst digit, % ↑": True,
     "test images read, % ↑": True,
 }
-RUNS = [(kind, *run) for kind in (vae.VAE, vae.CVAE) for run in ((1024, 5), (1024, 10), (128, 10))]
+LATENTS_USED = list(COLUMNS).index("latents used")
 
 
 class Evaluator:
     """The grader's classifier, and its features of the training images."""
 
     def __init__(self):
-        self.classifier = grade.load_classifier()
-        self.real = grade.features(self.classifier, assignment.to_pixels(assignment.load_data().x_train))
+        self.data = load_data()
+        self.classifier = grade.load_classifier(self.data)
+        self.real = grade.features(self.classifier, to_pixels(self.data.x_train))
 
     def distance(self, images):
         return grade.frechet_distance(self.real, grade.features(self.classifier, images))
 
-
-def measure(kind, batch_size, num_epochs, seed, evaluator):
-    """Trains and grades: the figures of `COLUMNS`, the last three for a CVAE alone."""
-    args = assignment.parseArguments(
-        ["--batch_size", str(batch_size), "--num_epochs", str(num_epochs), "--seed", str(seed)]
-    )
-    with contextlib.redirect_stdout(io.StringIO()):
-        model, losses, _ = grade.train(kind, args)
-    reconstruction, kl, mu = assignment.evaluate(model)
-    digits, images = grade.sample(model, seed)
-    used = np.sum(mu.var(axis=0) > 0.01)
-    row = [losses[-1], reconstruction + kl, kl, used, evaluator.distance(images)]
-    if kind is vae.CVAE:
-        data = assignment.load_data()
-        read = np.argmax(assignment.classify(model, assignment.to_pixels(data.x_test)), axis=1)
-        matrix = grade.confusion_matrix(digits, grade.read_digits(evaluator.classifier, images))
-        row += [*grade.accuracy(matrix)[:2], 100 * np.mean(read == data.y_test)]
-    return row
+    def measure(self, model, loss, seed):
+        """The figures of `COLUMNS` of a model, the last three for a CVAE alone."""
+        test = evaluate(model, self.data)
+        digits, images = grade.sample(model, seed)
+        used = np.sum(test.mu.var(axis=0) > 0.01)
+        row = [loss, test.loss, test.kl, used, self.distance(images)]
+        if isinstance(model, vae.CVAE):
+            matrix = grade.confusion_matrix(digits, grade.read_digits(self.classifier, images))
+            accuracy = grade.accuracy(matrix)
+            read = np.argmax(classify(model, to_pixels(self.data.x_test)), axis=1)
+            row += [accuracy.all, accuracy.worst, 100 * np.mean(read == self.data.y_test)]
+        return row
 
 
-def three_seeds(kind, batch_size, num_epochs, evaluator):
-    return np.array([measure(kind, batch_size, num_epochs, seed, evaluator) for seed in SEEDS])
+def run(evaluator, kind, seed, batch_size=1024, epochs=(EPOCHS,), learning_rate=None):
+    """Trains a model: its figures after each of these numbers of epochs."""
+    given = ["--batch_size", str(batch_size)]
+    if learning_rate:
+        given += ["--learning_rate", str(learning_rate)]
+    args = assignment.parseArguments(given)
+    tf.keras.utils.set_random_seed(seed)
+    model = kind(784)
+    train_loader = assignment.load_mnist(batch_size)
+    rows = []
+    for epoch in range(1, max(epochs) + 1):
+        loss = assignment.train_vae(model, train_loader, args, kind is vae.CVAE) / len(train_loader)
+        if epoch in epochs:
+            rows.append(evaluator.measure(model, loss, seed))
+    return rows
 
 
 def print_row(name, cells):
     print(f"| {' | '.join([name, *cells])} |", flush=True)
 
 
-def print_header(evaluator):
-    real = assignment.to_pixels(assignment.load_data().x_test)
-    distance = f"Fréchet distance of real test images {evaluator.distance(real):.2f}"
-    print(f"{assignment.load_data().name}, seeds {SEEDS}, TensorFlow {tf.__version__}; {distance}")
+def print_header(evaluator, seeds):
+    distance = evaluator.distance(to_pixels(evaluator.data.x_test))
+    about = f"{evaluator.data.name}, seeds {seeds}, TensorFlow {tf.__version__}"
+    print(f"{about}; Fréchet distance of real test images {distance:.2f}")
     print_row("", COLUMNS)
     print_row("---", ["---"] * len(COLUMNS))
+
+
+def fill(cells):
+    """Cells for all columns: n/a for those that a VAE does not have."""
+    return cells + ["n/a"] * (len(COLUMNS) - len(cells))
 
 
 def run_cells(rows):
     """For each column the median of the seeds, and the worst."""
     worst = [values.min() if larger else values.max() for values, larger in zip(rows.T, COLUMNS.values())]
     cells = [f"{np.median(values):.2f} ({bad:.2f})" for values, bad in zip(rows.T, worst)]
-    cells[3] = f"{np.median(rows[:, 3]):.0f} ({rows[:, 3].min():.0f} to {rows[:, 3].max():.0f})"
-    return cells + ["n/a"] * (len(COLUMNS) - len(cells))
+    used = rows[:, LATENTS_USED]
+    cells[LATENTS_USED] = f"{np.median(used):.0f} ({used.min():.0f} to {used.max():.0f})"
+    return fill(cells)
 
 
 def difference_cells(rows, default):
@@ -96,64 +116,99 @@ def difference_cells(rows, default):
     differences = np.median(rows, axis=0) - np.median(default, axis=0)
     overlap = (rows.min(axis=0) <= default.max(axis=0)) & (default.min(axis=0) <= rows.max(axis=0))
     cells = [f"({value:+.2f})" if same else f"{value:+.2f}" for value, same in zip(differences, overlap)]
-    return cells + ["n/a"] * (len(COLUMNS) - len(cells))
+    return fill(cells)
+
+
+# ------------------------------------------------------------------------------------- the choices that can be removed
+
+
+def adam_alone():
+    """Adam for every kernel."""
+    return mock.patch.object(muon, "MUON_BATCH_SIZE", 10**9)
+
+
+def no_average():
+    """The weights of the last step."""
+    return mock.patch.object(assignment, "AVERAGE_DECAY", 10**9)
 
 
 def unscaled(name):
     """The class weights of the network of this name at their plain size."""
-    make = vae.CVAE.__init__
+    scale = vae.scale_class_weights
 
-    def changed(model, *args, **sizes):
-        make(model, *args, **sizes)
-        kernel = getattr(model, name).get_layer("hidden_1").kernel
-        kernel.assign(tf.concat([kernel[:-10], kernel[-10:] / model.image_size], axis=0))
+    def scale_the_other(network, num_classes, factor):
+        if network.name != name:
+            scale(network, num_classes, factor)
 
-    return mock.patch.object(vae.CVAE, "__init__", changed)
-
-
-def muon_in_the_encoder():
-    """Muon's update for all kernels between hidden layers, as in a VAE, and for the CVAE's pixels."""
-    make = vae.MuonAdam.__init__
-
-    def changed(optimizer, variables, muon_kernels):
-        between = [v for v in variables if len(v.shape) == 2 and v.shape[0] == v.shape[1]]
-        make(optimizer, variables, between + muon_kernels[2:])
-
-    return mock.patch.object(vae.MuonAdam, "__init__", changed)
+    return mock.patch.object(vae, "scale_class_weights", scale_the_other)
 
 
-def glorot_posterior():
-    """Keras' own initial weights of mu and logvar."""
-    dense = tf.keras.layers.Dense
-    return mock.patch.object(vae, "posterior_layers", lambda z: [dense(z, name=name) for name in ("mu", "logvar")])
+def muon_for(of_encoder, of_decoder):
+    """Muon's update for the kernels of these layers."""
+
+    def kernels(model):
+        return muon.kernels(model, "encoder", of_encoder) + muon.kernels(model, "decoder", of_decoder)
+
+    return mock.patch.object(muon, "muon_kernels", kernels)
 
 
-CHANGES = {
-    "Adam for every kernel": lambda: mock.patch.object(assignment, "MUON_BATCH_SIZE", 10**9),
-    "Keras' initial weights of mu and logvar": glorot_posterior,
-    "Muon's update in the encoder too": muon_in_the_encoder,
-    "class weights not scaled in the decoder": lambda: unscaled("decoder"),
-    "class weights not scaled in the encoder": lambda: unscaled("encoder"),
+HIDDEN = ("hidden_2", "hidden_3")
+ABLATION = {
+    vae.VAE: {},
+    vae.CVAE: {
+        "the last step's weights, not their average": no_average,
+        "Muon's update in the encoder too": lambda: muon_for(HIDDEN, (*HIDDEN, "pixels")),
+        "the pixels' kernel by Adam": lambda: muon_for((), HIDDEN),
+        "class weights not scaled in the decoder": lambda: unscaled("decoder"),
+        "class weights not scaled in the encoder": lambda: unscaled("encoder"),
+    },
 }
-ABLATION = [*((vae.VAE, name) for name in list(CHANGES)[:2]), *((vae.CVAE, name) for name in CHANGES)]
+
+
+def print_runs(evaluator, kind):
+    """After 5 and after 10 epochs: the learning rate does not depend on the length of a run, so one serves both."""
+    seeds = SEEDS[:3]
+    print_header(evaluator, seeds)
+    for batch_size in (1024, 128):
+        rows = np.array(
+            [run(evaluator, kind, seed, batch_size, (5, EPOCHS)) for seed in seeds]
+        )  # (seed, epoch, column)
+        for i, epochs in enumerate((5, EPOCHS)):
+            print_row(f"{kind.__name__}, batch {batch_size}, {epochs} epochs", run_cells(rows[:, i]))
+
+
+def print_ablation(evaluator, kind):
+    print_header(evaluator, SEEDS)
+    default = np.concatenate([run(evaluator, kind, seed) for seed in SEEDS])
+    print_row(f"{kind.__name__}: the default run", run_cells(default))
+    with adam_alone():
+        options = {"epochs": (ADAM_EPOCHS,), "learning_rate": ADAM_RATE[kind]}
+        rows = np.concatenate([run(evaluator, kind, seed, **options) for seed in SEEDS])
+    name = f"{kind.__name__}: Adam for every kernel, in as much time ({ADAM_EPOCHS} epochs)"
+    print_row(name, difference_cells(rows, default))
+    for name, change in ABLATION[kind].items():
+        with change():
+            rows = np.concatenate([run(evaluator, kind, seed) for seed in SEEDS])
+        print_row(f"{kind.__name__}: {name}", difference_cells(rows, default))
+
+
+def print_adam(evaluator, kind):
+    print_header(evaluator, SEEDS[:1])
+    for peak in ADAM_PEAKS:
+        with adam_alone():
+            (row,) = run(evaluator, kind, SEEDS[0], epochs=(ADAM_EPOCHS,), learning_rate=peak)
+        cells = [f"{value:.2f}" for value in row]
+        print_row(f"{kind.__name__}, {ADAM_EPOCHS} epochs by Adam, --learning_rate {peak:g}", fill(cells))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("runs", "ablation"))
-    what = parser.parse_args().what
-    evaluator = Evaluator()
-    print_header(evaluator)
-    if what == "runs":
-        for kind, batch_size, num_epochs in RUNS:
-            name = f"{kind.__name__}, batch {batch_size}, {num_epochs} epochs"
-            print_row(name, run_cells(three_seeds(kind, batch_size, num_epochs, evaluator)))
-        return
-    default = {kind: three_seeds(kind, 1024, 10, evaluator) for kind in (vae.VAE, vae.CVAE)}
-    for kind, name in ABLATION:
-        with CHANGES[name]():
-            rows = three_seeds(kind, 1024, 10, evaluator)
-        print_row(f"{kind.__name__}: {name}", difference_cells(rows, default[kind]))
+    tables = {"runs": print_runs, "ablation": print_ablation, "adam": print_adam}
+    kinds = {"vae": vae.VAE, "cvae": vae.CVAE}
+    parser.add_argument("table", choices=tables)
+    parser.add_argument("kind", choices=kinds)
+    args = parser.parse_args()
+    tables[args.table](Evaluator(), kinds[args.kind])
 
 
 if __name__ == "__main__":

@@ -113,18 +113,18 @@ args = assignment.parseArguments(["--learning_rate", "0.005"])
 for seed in (1, 1, 2):
     tf.keras.utils.set_random_seed(seed)
     model = vae.CVAE(784)
-    losses = [assignment.train_vae(model, [(images, labels)] * 12, args, True) / 12 for _ in range(2)]
+    losses = [assignment.train_vae(model, [(images, labels)] * 10, args, True) / 10 for _ in range(2)]
     if seed == 2:
         model.optimizer = tf.keras.optimizers.SGD(0.0)  # the weights stay: what differs is the noise
-        losses += [assignment.train_vae(model, [(images, labels)], args, True) for _ in range(3)]
+        losses += [assignment.train_vae(model, [(images, labels)], args, True) for _ in range(2)]
     print(*losses)
 """
     done = run("-c", script, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     first, again, other = ([float(loss) for loss in line.split()] for line in done.stdout.splitlines())
-    assert first[1] < 0.9 * first[0]
+    assert first[1] < 0.95 * first[0]
     assert first == again and first[1] != other[1]
-    assert len(set(other[2:])) == 3
+    assert other[2] != other[3]
 
 
 def test_importing_prints_nothing_and_the_models_need_no_other_file(tmp_path):
@@ -147,7 +147,7 @@ assert matplotlib.get_backend() == "svg"
     assert not [line for line in done.stderr.splitlines() if "code" in line or "Error" in line], done.stderr
 
 
-ANOTHER_VAE = '''
+ANOTHER_VAE = """
 import tensorflow as tf
 from tensorflow.keras import layers
 
@@ -194,7 +194,7 @@ def bce_function(x_hat, x):
 def loss_function(x_hat, x, mu, logvar):
     kl = -0.5 * tf.reduce_sum(1 + logvar - mu**2 - tf.exp(logvar))
     return (bce_function(x_hat, x) + kl) / tf.cast(tf.shape(x)[0], tf.float32)
-'''
+"""
 
 
 def test_it_trains_saves_loads_and_draws_another_person_s_models(tmp_path):

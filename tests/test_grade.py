@@ -78,7 +78,7 @@ def test_a_feature_that_is_always_the_same_is_no_trouble():
     assert grade.frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
 
 
-# -------------------------------------------------------------------------------------------------------- the classifier
+# ------------------------------------------------------------------------------------------------------- the classifier
 
 
 @pytest.fixture(scope="module")

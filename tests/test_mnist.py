@@ -188,7 +188,12 @@ def test_images_from_0_to_1_are_given_as_float32(dtype):
 
 @pytest.mark.parametrize(
     "pixels, found",
-    [([0.0, 255.0], "0 to 255"), ([-0.5, 1.0], "-0.5 to 1"), ([0.0, 1.001], "0 to 1.001"), ([0.5, np.nan], "nan to nan")],
+    [
+        ([0.0, 255.0], "0 to 255"),
+        ([-0.5, 1.0], "-0.5 to 1"),
+        ([0.0, 1.001], "0 to 1.001"),
+        ([0.5, np.nan], "nan to nan"),
+    ],
 )
 def test_pixels_outside_of_0_and_1_are_refused(pixels, found):
     with pytest.raises(InputError, match=f"pixels must be from 0 to 1, got {found}$"):

@@ -136,16 +136,16 @@ def test_gradients_of_none_and_a_part_of_the_variables_are_fine():
 
 
 @pytest.mark.parametrize(
-    "batch_size, factor", [(128, 1.0), (1024, 4.757), (2048, 4.757), (64, 0.595)]
-)  # (B / 128)^0.75, by hand
-def test_the_rate_warms_up_and_decays_with_the_images_seen(batch_size, factor):
+    "batch_size, factor, warm_up", [(128, 1.0, 282.84), (1024, 4.757, 100), (2048, 4.757, 100), (64, 0.595, 400)]
+)  # (B / 128)^0.75 and 100 sqrt(1024 / B), by hand
+def test_the_rate_warms_up_over_steps_and_decays_with_the_images_seen(batch_size, factor, warm_up):
     for step, images_seen, expected in (
-        (1, 0, 0.01),
-        (50, 0, 0.5),  # a straight line up
-        (100, 0, 1.0),
-        (101, 204_800, 0.7071),  # 1 / sqrt(2)
+        (1, 0, 1 / warm_up),
+        (50, 0, 50 / warm_up),  # a straight line up
+        (400, 0, 1.0),
+        (401, 204_800, 0.7071),  # 1 / sqrt(2)
         (900, 3 * 204_800, 0.5),
-        (101, 99 * 204_800, 0.1),
+        (401, 99 * 204_800, 0.1),
     ):
         rate = muon.learning_rate_schedule(step, images_seen, batch_size, 2e-3)
         assert rate == pytest.approx(2e-3 * factor * expected, rel=1e-3)
@@ -153,7 +153,7 @@ def test_the_rate_warms_up_and_decays_with_the_images_seen(batch_size, factor):
 
 def test_the_rate_counts_steps_and_then_images_whatever_the_batches():
     optimizer = muon.MuonAdam()
-    for _ in range(100):
+    for _ in range(400):
         optimizer.start_step(64, 1e-3)
     assert float(tf.convert_to_tensor(optimizer.learning_rate)) == pytest.approx(1e-3 * 0.5**0.75, rel=1e-4)
     for batch_size in (3 * 51_200, 25_600, 204_800 - 3 * 51_200 - 25_600 - 128, 128):

@@ -191,7 +191,8 @@ def test_weights_without_permission_are_not_called_unfit(outputs):
 
 
 @pytest.mark.parametrize(
-    "content", [None, b"", b"{}", b"[]", b"null", b"\xff\xfe", b'{"data": "cut o', b'{"data": "foreign", "checksum": 1}']
+    "content",
+    [None, b"", b"{}", b"[]", b"null", b"\xff\xfe", b'{"data": "cut o', b'{"data": "foreign", "checksum": 1}'],
 )
 def test_a_record_that_says_nothing_of_the_weights_is_one_line_and_no_end(outputs, capsys, content):
     save(random_model(), {"data": "some data"})
