@@ -109,8 +109,8 @@ def train_vae(model, train_loader, args, is_cvae=False):
     if isinstance(model, VAE) and is_cvae or isinstance(model, CVAE) and not is_cvae:
         raise TypeError(f"a {type(model).__name__} is trained with is_cvae={not is_cvae}")
     set_optimizer(model)
-    compiled_step = compile_step(model)
-    average = WeightAverage()
+    graphs = graphs_of(model)
+    graphs.average.start()
     watched = is_watched(sys.stdout)
     num_batches = operator.length_hint(train_loader)  # 0 if it is not known
     bar = tf.keras.utils.Progbar(num_batches or None, verbose=int(watched), stateful_metrics=["loss"])
@@ -118,11 +118,11 @@ def train_vae(model, train_loader, args, is_cvae=False):
     for number, (images, labels) in enumerate(checked_batches(train_loader, model, is_cvae), start=1):
         if isinstance(model.optimizer, MuonAdam):
             model.optimizer.start_step(len(images), args.learning_rate)
-        total += compiled_step(model, images, labels, is_cvae)
-        average.add(model.trainable_variables)
+        total += graphs.step(model, images, labels, is_cvae)
+        graphs.average.add(model.trainable_variables)
         if watched and number % 10 == 0 and number != num_batches:  # reading the loss waits for the step
             bar.update(number, [("loss", float(total) / number)])
-    average.put_in_place()
+    graphs.average.put_in_place()
     bar.update(number, [("loss", float(total) / number)], finalize=True)
     return float(total)
 
@@ -130,31 +130,6 @@ def train_vae(model, train_loader, args, is_cvae=False):
 def num_classes_of(model):
     """C of a conditional model; ten digits if it does not say."""
     return getattr(model, "num_classes", 10)
-
-
-class Compiled(NamedTuple):
-    """`train_step` as a graph, and what it was made for: the optimizer and the trained variables."""
-
-    step: Callable
-    made_for: list
-
-
-compiled_steps = weakref.WeakKeyDictionary()  # the `Compiled` of each model, for as long as the model lives
-
-
-def compile_step(model):
-    """`train_step` as a graph for this model; a new one if its optimizer or the set of trained variables changed."""
-    made_for = [model.optimizer, *model.trainable_variables]
-    compiled = compiled_steps.get(model)
-    if compiled is None or not same_objects(compiled.made_for, made_for):
-        # Without autograph, whose cache would keep the model alive
-        compiled_steps[model] = Compiled(tf.function(train_step, autograph=False), made_for)
-    return compiled_steps[model].step
-
-
-def same_objects(a, b):
-    """Whether two lists hold the same objects."""
-    return len(a) == len(b) and all(x is y for x, y in zip(a, b))
 
 
 class WeightAverage:
@@ -166,14 +141,20 @@ class WeightAverage:
 
     def __init__(self):
         self.steps = 0
+        self.variables = []
+        self.averages = []
+        self.move_averages = tf.function(self.move_averages, autograph=False)
+
+    def start(self):
+        """Starts an epoch: nothing is left of the one before, since the share of the first step is 1."""
+        self.steps = 0
 
     def add(self, variables):
         """Adds the weights after a step."""
-        self.steps += 1
-        if self.steps == 1:
+        if not self.variables:
             self.variables = list(variables)
-            self.averages = [tf.Variable(variable, trainable=False) for variable in self.variables]
-            self.move_averages = tf.function(self.move_averages, autograph=False)
+            self.averages = [tf.Variable(variable, trainable=False) for variable in variables]
+        self.steps += 1
         share = (1 + AVERAGE_DECAY) / (self.steps + AVERAGE_DECAY)
         self.move_averages(tf.constant(share))
 
@@ -187,6 +168,32 @@ class WeightAverage:
         """Gives the variables their averages."""
         for average, variable in zip(self.averages, self.variables):
             variable.assign(average)
+
+
+class Graphs(NamedTuple):
+    """What of the training of a model runs as a graph, and what the graphs are for."""
+
+    step: Callable  # `train_step`
+    average: WeightAverage
+    made_for: list  # the optimizer and the trained variables
+
+
+all_graphs = weakref.WeakKeyDictionary()  # the `Graphs` of each model, for as long as the model lives
+
+
+def graphs_of(model):
+    """The `Graphs` of a model; new ones if its optimizer or the set of trained variables changed."""
+    made_for = [model.optimizer, *model.trainable_variables]
+    graphs = all_graphs.get(model)
+    if graphs is None or not same_objects(graphs.made_for, made_for):
+        step = tf.function(train_step, autograph=False)  # autograph's cache would keep the model alive
+        all_graphs[model] = Graphs(step, WeightAverage(), made_for)
+    return all_graphs[model]
+
+
+def same_objects(a, b):
+    """Whether two lists hold the same objects."""
+    return len(a) == len(b) and all(x is y for x, y in zip(a, b))
 
 
 def is_watched(stream):

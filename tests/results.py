@@ -2,7 +2,7 @@
 
     python tests/results.py runs        by batch size, after 5 and after 10 epochs; three seeds
     python tests/results.py ablation    the default run with one choice removed at a time; five seeds
-    python tests/results.py adam        Adam for every kernel, in as much time as the default run, by peak rates; one seed
+    python tests/results.py adam        Adam for every kernel, for as long as the default run, by peak rates; one seed
 
 and behind it `vae` or `cvae`. A figure is the median of the seeds, the worst of them in parentheses. The ablation is in
 differences from the medians of the default run; where the seeds of both runs overlap, a difference is in parentheses.
