@@ -1,7 +1,8 @@
 """A headless Chromium for the tests of the page.
 
-By hand, `python tests/browser.py` draws a 5 on `outputs/explore.html`, writes what is then seen to
-`outputs/explore.png`, and prints how long a redraw and a classification take and how large the page is.
+By hand, `python tests/browser.py` prints how long the page takes to show a movement of the pointer, draws a 5
+on `outputs/explore.html` and writes what is then seen to `outputs/explore.png`. With pages as arguments, it times those
+alone.
 """
 
 import pathlib
@@ -81,47 +82,102 @@ def draw(browser, *strokes):
         actions.release().perform()
 
 
+def box_of_drawing(browser):
+    """left, top, width and height of the drawing, scrolled into view."""
+    return browser.execute_script(
+        "const drawing = document.getElementById('drawing'); drawing.scrollIntoView({block: 'center'}); "
+        "const box = drawing.getBoundingClientRect(); return [box.x, box.y, box.width, box.height]"
+    )
+
+
+def mouse(browser, kind, x, y, button="left"):
+    """One event of the browser's own protocol, "mousePressed", "mouseMoved" or "mouseReleased", at (x, y) in [0, 1]."""
+    left, top, width, height = box_of_drawing(browser)
+    place = {"x": left + x * width, "y": top + y * height}
+    event = {"type": kind, "button": button, "buttons": int(button == "left"), "clickCount": 1, **place}
+    browser.execute_cdp_cmd("Input.dispatchMouseEvent", event)
+
+
 def touch(browser, kind, *points):
     """One event of the browser's own protocol: "touchStart", "touchMove", "touchEnd" or "touchCancel".
 
     Points are (x, y) in [0, 1] of the drawing; a finger keeps its place in the list.
     """
-    canvas = find(browser, "#drawing")[0]
-    box = browser.execute_script(
-        "const b = arguments[0].getBoundingClientRect(); return [b.x, b.y, b.width, b.height]", canvas
-    )
-    at = [{"x": box[0] + x * box[2], "y": box[1] + y * box[3], "id": i} for i, (x, y) in enumerate(points)]
+    left, top, width, height = box_of_drawing(browser)
+    at = [{"x": left + x * width, "y": top + y * height, "id": i} for i, (x, y) in enumerate(points)]
     browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": at})
 
 
+# For each movement of the pointer, the time of its handlers and of the callbacks of the frames until the next movement.
+TIMER = """
+window.updates = [];
+let start = 0;
+const add = () => { updates[updates.length - 1] += performance.now() - start; };
+addEventListener("pointermove", () => { updates.push(0); start = performance.now(); }, true);
+addEventListener("pointermove", add);
+const request = window.requestAnimationFrame.bind(window);
+window.requestAnimationFrame = callback => request(time => {
+  start = performance.now();
+  callback(time);
+  add();
+});
+"""
+
+
+def time_updates(browser, page, slowdown, n=20):
+    """Milliseconds that each of n updates after a movement takes, with the processor slowed down so many times.
+
+    That is the time of the page's script from the movement to the frame that shows it, with the pixels, the reading and
+    the ten images. The browser's own layout and painting, and the waiting for the frame, are left out.
+    """
+    script = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": TIMER})
+    open_page(browser, page)
+    browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+    draw(browser, FIVE)  # the script is compiled by then
+    browser.execute_cdp_cmd("Emulation.setCPUThrottlingRate", {"rate": slowdown})
+    mouse(browser, "mousePressed", 0.3, 0.9)
+    for i in range(n + 6):
+        mouse(browser, "mouseMoved", 0.31 + 0.01 * i, 0.9)
+    updates = browser.execute_async_script(
+        "requestAnimationFrame(() => requestAnimationFrame(() => arguments[0](updates)))"
+    )
+    browser.execute_cdp_cmd("Emulation.setCPUThrottlingRate", {"rate": 1})
+    mouse(browser, "mouseReleased", 0.5, 0.9)
+    return updates[-n:]
+
+
 def main():
+    """Prints the size of the pages and the time of an update; without arguments, takes the picture as well."""
+    import argparse
     import io
+    import statistics
     import tempfile
 
     from PIL import Image  # matplotlib's
 
-    page = OUTPUTS / "explore.html"
+    parser = argparse.ArgumentParser(description="Time the page, and write outputs/explore.png.")
+    parser.add_argument("pages", nargs="*", type=pathlib.Path, help="pages to time (default: outputs/explore.html)")
+    pages = [page.resolve() for page in parser.parse_args().pages]
     with tempfile.TemporaryDirectory() as profile:
         browser = open_chromium(profile)
-        open_page(browser, page)
-        draw(browser, FIVE)
-        for i in (5, 8):
-            find(browser, "#images button")[i].click()
-        timing = (
-            "const pixels = toPixels(), times = []; for (let i = 0; i < 200; i++) { const start = performance.now(); "
-            "CALL; times.push(performance.now() - start); } return times.sort((a, b) => a - b)[100]"
-        )
-        calls = "explorer.redraw()", "explorer.classify(pixels)"
-        redraw, classify = (browser.execute_script(timing.replace("CALL", call)) for call in calls)
-        resize(browser, 1000, browser.execute_script("return document.documentElement.scrollHeight"))
-        browser.execute_async_script("scrollTo(0, 0); requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
-        picture = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("P", palette=Image.Palette.ADAPTIVE)
-        picture.save(OUTPUTS / "explore.png", optimize=True)
+        for page in pages or [OUTPUTS / "explore.html"]:
+            normal, slow = (statistics.median(time_updates(browser, page, slowdown)) for slowdown in (1, 6))
+            print(
+                f"{page}, {page.stat().st_size / 1e6:.2f} MB: an update after a movement takes {normal:.1f} ms, "
+                f"{slow:.1f} ms with the processor slowed 6 times (medians of 20)"
+            )
+        if not pages:
+            open_page(browser, OUTPUTS / "explore.html")
+            draw(browser, FIVE)
+            for i in (5, 8):
+                find(browser, "#images button")[i].click()
+            resize(browser, 1000, browser.execute_script("return document.documentElement.scrollHeight"))
+            browser.execute_async_script(
+                "scrollTo(0, 0); requestAnimationFrame(() => requestAnimationFrame(arguments[0]))"
+            )
+            picture = Image.open(io.BytesIO(browser.get_screenshot_as_png()))
+            picture.convert("P", palette=Image.Palette.ADAPTIVE).save(OUTPUTS / "explore.png", optimize=True)
         browser.quit()
-    print(
-        f"ten digits redrawn in {redraw:.1f} ms, a drawing classified in {classify:.1f} ms (medians of 200); "
-        f"{page.name} is {page.stat().st_size / 1e6:.2f} MB"
-    )
 
 
 if __name__ == "__main__":

@@ -74,8 +74,8 @@ def test_images_that_the_model_was_not_trained_for_are_not_classified(three_clas
 
 
 def test_principal_axes_are_those_of_the_singular_value_decomposition():
-    mu = np.random.default_rng(0).normal(size=(200, 4)) * [1, 5, 0.1, 3] + [9, 0, 0, 0]
-    mu = mu @ np.linalg.qr(np.random.default_rng(1).normal(size=(4, 4)))[0]
+    mu = np.random.default_rng(0).normal(size=(200, 5)) * [1, 5, 0.1, 3, 2] + [9, 0, 0, 0, 0]
+    mu = mu @ np.linalg.qr(np.random.default_rng(1).normal(size=(5, 5)))[0]
     axes, shares = evaluation.principal_axes(mu)
     _, deviations, expected = np.linalg.svd(mu - mu.mean(axis=0), full_matrices=False)
     np.testing.assert_allclose(np.abs(axes @ expected[:2].T), np.eye(2), atol=1e-9)
