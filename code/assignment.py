@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's errors alone, except while it is imported
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # of TensorFlow's messages the errors alone, once it is imported
 if __name__ == "__main__":
     os.environ["MPLBACKEND"] = "agg"  # it draws to files, whatever a notebook's environment says
 
@@ -106,11 +106,12 @@ def train_vae(model, train_loader, args, is_cvae=False):
 
     InputError, a ValueError, if a batch is not like that, before it is trained on.
     """
-    if isinstance(model, VAE) and is_cvae or isinstance(model, CVAE) and not is_cvae:
+    other_kind = VAE if is_cvae else CVAE
+    if isinstance(model, other_kind):
         raise TypeError(f"a {type(model).__name__} is trained with is_cvae={not is_cvae}")
     set_optimizer(model)
-    graphs = graphs_of(model)
-    graphs.average.start()
+    compiled = compile_training(model)
+    compiled.average.start()
     watched = is_watched(sys.stdout)
     num_batches = operator.length_hint(train_loader)  # 0 if it is not known
     bar = tf.keras.utils.Progbar(num_batches or None, verbose=int(watched), stateful_metrics=["loss"])
@@ -118,11 +119,11 @@ def train_vae(model, train_loader, args, is_cvae=False):
     for number, (images, labels) in enumerate(checked_batches(train_loader, model, is_cvae), start=1):
         if isinstance(model.optimizer, MuonAdam):
             model.optimizer.start_step(len(images), args.learning_rate)
-        total += graphs.step(model, images, labels, is_cvae)
-        graphs.average.add(model.trainable_variables)
-        if watched and number % 10 == 0 and number != num_batches:  # reading the loss waits for the step
+        total += compiled.step(model, images, labels, is_cvae)
+        compiled.average.add(model.trainable_variables)
+        if watched and number % 10 == 0 and number != num_batches:  # float() waits for the step
             bar.update(number, [("loss", float(total) / number)])
-    graphs.average.put_in_place()
+    compiled.average.put_in_place()
     bar.update(number, [("loss", float(total) / number)], finalize=True)
     return float(total)
 
@@ -143,7 +144,7 @@ class WeightAverage:
         self.steps = 0
         self.variables = []
         self.averages = []
-        self.move_averages = tf.function(self.move_averages, autograph=False)
+        self.compiled_move = tf.function(self.move_averages, autograph=False)
 
     def start(self):
         """Starts an epoch: nothing is left of the one before, since the share of the first step is 1."""
@@ -156,7 +157,7 @@ class WeightAverage:
             self.averages = [tf.Variable(variable, trainable=False) for variable in variables]
         self.steps += 1
         share = (1 + AVERAGE_DECAY) / (self.steps + AVERAGE_DECAY)
-        self.move_averages(tf.constant(share))
+        self.compiled_move(tf.constant(share))
 
     def move_averages(self, share):
         """average = (1 - share) * average + share * variable, for each variable."""
@@ -170,25 +171,25 @@ class WeightAverage:
             variable.assign(average)
 
 
-class Graphs(NamedTuple):
-    """What of the training of a model runs as a graph, and what the graphs are for."""
+class Compiled(NamedTuple):
+    """The parts of an epoch that are compiled to graphs, and what they were made for."""
 
     step: Callable  # `train_step`
     average: WeightAverage
     made_for: list  # the optimizer and the trained variables
 
 
-all_graphs = weakref.WeakKeyDictionary()  # the `Graphs` of each model, for as long as the model lives
+compiled_training = weakref.WeakKeyDictionary()  # the `Compiled` of each model, for as long as the model lives
 
 
-def graphs_of(model):
-    """The `Graphs` of a model; new ones if its optimizer or the set of trained variables changed."""
+def compile_training(model):
+    """The `Compiled` of a model; a new one if its optimizer or the set of trained variables changed."""
     made_for = [model.optimizer, *model.trainable_variables]
-    graphs = all_graphs.get(model)
-    if graphs is None or not same_objects(graphs.made_for, made_for):
+    compiled = compiled_training.get(model)
+    if compiled is None or not same_objects(compiled.made_for, made_for):
         step = tf.function(train_step, autograph=False)  # autograph's cache would keep the model alive
-        all_graphs[model] = Graphs(step, WeightAverage(), made_for)
-    return all_graphs[model]
+        compiled_training[model] = Compiled(step, WeightAverage(), made_for)
+    return compiled_training[model]
 
 
 def same_objects(a, b):
@@ -216,6 +217,8 @@ def checked_batches(train_loader, model, is_cvae):
         images = check_images(batch[0], getattr(model, "input_size", None))
         labels = np.asarray(batch[1])
         count = len(images)
+        if not count:
+            raise InputError("a batch has no images")
         if labels.shape != (count,) and labels.shape != (count, 1):
             raise InputError(f"labels must be ({count},), got {labels.shape}")
         if is_cvae:
@@ -245,7 +248,7 @@ def save_model_weights(model, args, record=None):
     """Saves the weights as `outputs/{vae,cvae}.weights.h5`, and beside them a record as `outputs/{vae,cvae}.run.json`.
 
     The record is a dictionary of what is known of the weights, see `train`; the number of latents and a checksum of the
-    file are added. OSError if the files cannot be written: the old ones are then unchanged.
+    file are added. OSError if a file cannot be written: the old one is then unchanged.
     """
     kind = kind_of(model)
     with new_file(weights_path(kind)) as written:
@@ -286,8 +289,8 @@ def load_weights(model):
         model.set_weights(before)  # some may have been loaded
         if isinstance(error, OSError) and error.errno:
             raise OSError(error.errno, f"{path} cannot be read now ({error})") from error
-        reasons = f"other sizes than {model.latent_size} latents, damaged, or saved by Keras 3 and read by Keras 2"
-        raise InputError(f"{path} does not fit this {type(model).__name__} ({reasons})") from error
+        reasons = "its number of latents is another, it is damaged, or Keras 3 saved it and Keras 2 reads it"
+        raise InputError(f"{path} does not fit this {type(model).__name__}: {reasons}") from error
     return model
 
 
@@ -305,11 +308,16 @@ def read_record(kind):
     return {}
 
 
-def load_model(kind):
-    """The saved model of a kind, "vae" or "cvae", with as many latents as its record says; and the record."""
+def load_model(kind, data=None):
+    """The saved model of a kind, "vae" or "cvae", with as many latents as its record says; and the record.
+
+    InputError if it was trained on other data than `data`, where both are known.
+    """
     if not weights_path(kind).exists():
         raise FileNotFoundError(f"there are no weights at {weights_path(kind)}: train first, without --load_weights")
     record = read_record(kind)
+    if data and record.get("data", data.name) != data.name:
+        raise InputError(f"the saved {kind.upper()} was trained on {record['data']}, not on {data.name}: use that data")
     latent_size = record.get("latent_size") or 15
     model = CVAE(784, latent_size=latent_size) if kind == "cvae" else VAE(784, latent_size=latent_size)
     return load_weights(model), record
@@ -325,8 +333,9 @@ def show_vae_images(model, latent_size, data_name=None):
 def show_vae_interpolation(model, latent_size, data_name=None):
     """Draws `outputs/show_vae_interpolation.png`: 12 x 12 images between four samples from the prior, the corners."""
     corners = tf.random.normal((4, latent_size)).numpy()
-    ends = np.linspace((1, 0), (0, 1), 12)  # along a side of the square, the weights of its two ends
-    z = np.kron(ends, ends) @ corners  # (144, 4) weights of the corners
+    ends = np.linspace((1, 0), (0, 1), 12)  # along a side of the square, the shares of its two ends
+    shares = np.kron(ends, ends)  # (144, 4), of the corners
+    z = shares @ corners  # (144, Z)
     path = files.OUTPUTS / "show_vae_interpolation.png"
     draw_grid(path, model.decoder(z), 12, title(model, "between four samples", data_name))
 
@@ -350,7 +359,7 @@ def show_cvae_images(model, latent_size, data_name=None):
 
 
 def show_cvae_classes(model, data):
-    """Draws `outputs/cvae_classes.png`: test images, their mu decoded as each class, the class read in a frame."""
+    """Draws `outputs/cvae_classes.png`: test images, their mu decoded as each class, the class that is read framed."""
     images, labels = examples_of_each_digit(data, 1)
     mu, _ = model.encode(images, one_hot(labels, model.num_classes))
     columns = [images]
@@ -443,9 +452,9 @@ def train(model, args):
     record = {"data": data.name, "seed": getattr(args, "seed", None), "history": []}
     for epoch in range(1, args.num_epochs + 1):
         train_loss = train_vae(model, train_loader, args, args.is_cvae) / len(train_loader)
-        if not np.isfinite(train_loss):
-            raise InputError(f"the loss became {train_loss} in epoch {epoch}: try a smaller --learning_rate")
         test = evaluate(model, data)
+        if not np.isfinite(train_loss + test.loss):
+            raise InputError(f"the loss is no longer a number in epoch {epoch}: try a smaller --learning_rate")
         losses = {"train_loss": train_loss, "test_reconstruction": test.reconstruction, "test_kl": test.kl}
         record["history"].append(losses)
         save_model_weights(model, args, record)
@@ -455,7 +464,7 @@ def train(model, args):
     show_reconstructions(model, data)
     if test.mu.shape[1] > 1:
         show_latent_space(model, data, test.mu)
-    if isinstance(model, CVAE) and hasattr(model, "decode"):  # another's CVAE has no such method
+    if isinstance(model, CVAE) and hasattr(model, "decode"):  # the CVAE of another person's vae.py has no such method
         show_cvae_classes(model, data)
     return record
 
@@ -477,7 +486,7 @@ def parseArguments(argv=None):
     limits = {"batch_size": 10**6, "num_epochs": 10**6, "latent_size": 10**4, "learning_rate": 1}
     for name, highest in limits.items():
         value = getattr(args, name)
-        if not 0 < value <= highest:  # nan too
+        if not 0 < value <= highest:  # nan is neither
             parser.error(f"argument --{name}: must be above 0 and at most {highest}, got {value}")
     if args.seed is not None and not 0 <= args.seed < 2**32:
         parser.error(f"argument --seed: must be from 0 to 4294967295, got {args.seed}")

@@ -1,4 +1,4 @@
-"""What a user can mend is one line; anything else keeps its traceback."""
+"""`InputError`, and how the programs end: what a user can mend is one line, anything else keeps its traceback."""
 
 import sys
 

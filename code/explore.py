@@ -30,22 +30,17 @@ def quantise(kernel, bias):
     A weight is its int8 times the scale of its row.
     """
     scales = np.maximum(np.abs(kernel).max(axis=1), 1e-12).astype("<f4") / np.float32(127)
-    steps = np.round(kernel / scales[:, np.newaxis]).astype("i1")
-    return scales.tobytes() + bias.astype("<f4").tobytes() + steps.tobytes()
+    quantised = np.round(kernel / scales[:, np.newaxis]).astype("i1")
+    return scales.tobytes() + bias.astype("<f4").tobytes() + quantised.tobytes()
 
 
 def describe(model, record, data):
     """What the template needs of a trained model and of the record of its run, as the template's comment says.
 
-    InputError if the run had other data, since the statistics are of the images that are loaded now, or if the model
-    has fewer than two latents.
+    The statistics are of the test images of `data`. InputError if the model has fewer than two latents.
     """
-    kind = type(model).__name__
-    if record.get("data", data.name) != data.name:
-        raise InputError(
-            f"the saved {kind} was trained on {record['data']}, not on {data.name}: set MNIST_NPZ to its data"
-        )
     if model.latent_size < 2:
+        kind = type(model).__name__
         raise InputError(f"the saved {kind} has one latent, the page needs two: train with --latent_size 2 or more")
     test = evaluate(model, data)
     axes, shares = principal_axes(test.mu)
@@ -72,17 +67,20 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description="Write outputs/explore.html, a page to play with the saved models.")
     parser.parse_args(argv)
     saved = [kind for kind in ("cvae", "vae") if assignment.weights_path(kind).exists()]
+    if not saved:
+        raise FileNotFoundError(f"there are no weights in {files.OUTPUTS}: train first, with assignment.py")
     data = load_data()
     models = {}
-    for kind in saved or ["cvae"]:  # without any, the error says what to do
-        model, record = assignment.load_model(kind)
+    for kind in saved:
+        model, record = assignment.load_model(kind, data)
         models[kind] = describe(model, record, data)
     data_of_page = json.dumps(models).replace("<", "\\u003c")  # JSON's other spelling, which cannot end the script
     page = TEMPLATE.read_text("utf-8").replace(">MODELS<", f">{data_of_page}<")
     target = files.OUTPUTS / "explore.html"
     with files.new_file(target) as written:
         written.write_text(page, "utf-8")
-    print(f"{target}, {target.stat().st_size / 1e6:.1f} MB, shows the {' and the '.join(map(str.upper, models))}")
+    names = " and the ".join(kind.upper() for kind in models)
+    print(f"{target}, {target.stat().st_size / 1e6:.1f} MB, shows the {names}")
 
 
 if __name__ == "__main__":

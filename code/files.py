@@ -12,8 +12,8 @@ OUTPUTS = pathlib.Path(__file__).resolve().parent.parent / "outputs"
 def new_file(path):
     """Gives the path at which to write a file that shall stand at `path`, and moves it there at the end.
 
-    That path is in a folder of its own beside `path`, so that two programs do not meet. After an error, as on a full
-    disk, or Ctrl-C, the old file is unchanged. The folder of `path` is made if it is missing.
+    That path is in a folder of its own beside `path`, so that two programs never write the same file. After an error,
+    as on a full disk, or Ctrl-C, the old file is unchanged. The folder of `path` is made if it is missing.
     """
     path.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".new-") as folder:

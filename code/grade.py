@@ -1,9 +1,9 @@
 """The course's checks, to run before handing in: `python code/grade.py`.
 
-Trains both models as the autograder does, draws 1,000 samples of each digit with the CVAE, and lets a classifier that
-was trained on real training images only read them (handout, "Autograder & Grading"). Beside the checks it prints
-figures that the course does not ask for: losses on the test images, how far the samples are from real digits as a
-whole, in sharpness and variety, and how many test images the CVAE itself reads.
+Trains both models as the autograder does, draws 1,000 samples of each digit with the CVAE, and lets a classifier read
+them that was trained on the real training images alone (handout, "Autograder & Grading"). Beside the checks it prints
+figures that the course does not ask for: losses on the test images, Frechet distances of samples to real digits, and
+how many test images the CVAE itself reads.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import assignment  # isort: skip
 import files  # assignment is imported first: it names Keras' backend
 import numpy as np
 import tensorflow as tf
-from errors import exit_status
+from errors import InputError, exit_status
 from evaluation import classify, evaluate, forward
 from files import new_file
 from mnist import load_data, to_pixels
@@ -66,7 +66,6 @@ def load_classifier(data):
     Trained on the training images of `data`, never on generated ones, and kept in `outputs/` under the checksum of
     those images: other data has another classifier.
     """
-    tf.keras.utils.set_random_seed(0)  # one classifier for every run
     classifier = new_classifier()
     path = files.OUTPUTS / f"classifier-{zlib.crc32(data.x_train.numpy()):08x}.weights.h5"
     if path.exists():
@@ -75,6 +74,7 @@ def load_classifier(data):
             return classifier
         except Exception:  # damaged, or of another generation of Keras: each raises its own kinds
             print(f"{path} cannot be read: training the classifier anew")
+            classifier = new_classifier()  # some weights may have been loaded
     train_classifier(classifier, data)
     with new_file(path) as written:
         assignment.write_weights(classifier, written)
@@ -83,6 +83,7 @@ def load_classifier(data):
 
 def new_classifier():
     """The classifier, not trained."""
+    tf.keras.utils.set_random_seed(0)  # one classifier for every run
     last = {"data_format": "channels_last"}  # whatever Keras is told to assume
     return tf.keras.Sequential(
         [
@@ -163,7 +164,7 @@ def accuracy(matrix):
 def sample(model, seed):
     """`10 * SAMPLES` samples with fresh noise: digits (N,), as many of each, and images (N, 1, 28, 28).
 
-    Of a `CVAE` the digits are what it was asked for; a `VAE` knows nothing of them.
+    The digits are those that a `CVAE` was asked for; for a `VAE` they say nothing.
     """
     tf.keras.utils.set_random_seed(seed)
     digits = np.repeat(np.arange(10), SAMPLES)
@@ -195,24 +196,25 @@ def grade(options):
     Returns the checks, and the figures as a dictionary.
     """
     data = load_data()
-    figures = {"data": data.name, **vars(options.training)}
+    figures = {"data": data.name, "seed": options.training.seed}
     checks = []
     models = []
     for kind in (VAE, CVAE):
         if options.load_weights:
-            model, _ = assignment.load_model(kind.__name__.lower())
-            figures[kind.__name__] = {}
+            model, record = assignment.load_model(kind.__name__.lower(), data)
+            figures[kind.__name__] = {"record": record}
         else:
             model, losses, minutes = train(kind, options.training)
             checks += check_training(kind.__name__, losses[-1], minutes)
-            figures[kind.__name__] = {"losses": losses, "minutes": minutes}
+            batch_size = options.training.batch_size
+            figures[kind.__name__] = {"batch_size": batch_size, "losses": losses, "minutes": minutes}
         figures[kind.__name__]["test_loss"] = evaluate(model, data).loss
         models.append(model)
     vae, cvae = models
 
     classifier = load_classifier(data)
     x_test = to_pixels(data.x_test)
-    right = 100 * np.mean(read_digits(classifier, x_test) == data.y_test)
+    right = 100 * np.mean(read_digits(classifier, x_test) == data.y_test)  # percent
     digits, images = sample(cvae, options.training.seed)
     matrix = confusion_matrix(digits, read_digits(classifier, images))
     of_samples = accuracy(matrix)
@@ -246,7 +248,7 @@ def check_training(name, loss, minutes):
 
 
 def check_samples(right, percent):
-    """Whether the classifier is good enough to judge, and the course's check of the CVAE's samples; both in percent."""
+    """Whether the classifier itself is good enough, and the course's check of the CVAE's samples; both in percent."""
     return [
         Check("classifier: % of test images right", f">= {CLASSIFIER_LIMIT}", right, right >= CLASSIFIER_LIMIT),
         Check("CVAE: accuracy of samples, %", f"> {ACCURACY_LIMIT}", percent, percent > ACCURACY_LIMIT),
@@ -291,8 +293,8 @@ def print_information(figures):
 def main(argv=None):
     """Grades; returns the exit status: 0 if every check passed, 1 otherwise."""
     options = parse_arguments(argv)
-    if options.json:
-        open(options.json, "a").close()  # no minutes are spent where the figures cannot be written
+    if options.json and not os.access(pathlib.Path(options.json).parent, os.W_OK):
+        raise InputError(f"{options.json} cannot be written")  # before minutes are spent
     checks, figures = grade(options)
     if options.json:
         with new_file(pathlib.Path(options.json)) as written:

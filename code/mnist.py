@@ -89,15 +89,15 @@ def check_arrays(x, y):
 
 
 def check_images(images, input_size=None):
-    """Images in [0, 1] as a float32 tensor. InputError if a pixel is not, or if they are not (N, 1, H, W).
+    """Images as a float32 tensor. InputError if a pixel is not in [0, 1].
 
-    H and W are the root of `input_size`; None is for images of any shape.
+    With an `input_size` also if they are not (N, 1, H, W), where H and W are its root.
     """
     images = tf.convert_to_tensor(images)
     if input_size is not None:
-        side = round(input_size**0.5)
-        if images.shape[1:] != (1, side, side):
-            raise InputError(f"images must be (N, 1, {side}, {side}), got {tuple(images.shape)}")
+        image_size = round(input_size**0.5)
+        if images.shape[1:] != (1, image_size, image_size):
+            raise InputError(f"images must be (N, 1, {image_size}, {image_size}), got {tuple(images.shape)}")
     check_range("pixels", images, 0, 1)
     return tf.cast(images, tf.float32)
 

@@ -16,7 +16,7 @@ SCALE = 0.25  # size of the update, see `MuonAdam`; 0.2 in https://arxiv.org/abs
 EVERY = 2  # a kernel is updated in every second step, by twice as much: as good, and half the time
 NEWTON_SCHULZ_STEPS = 4  # one less than Muon's author takes: as good here, and a fifth less time
 WARM_UP = 100  # steps over which the learning rate grows, for batches of 1024
-DECAY = 200 * 1024  # images after the warm-up, after which the square of the learning rate has halved
+DECAY = 200 * 1024  # images after the warm-up, after which the learning rate has fallen to 1 / sqrt(2)
 BETA_2 = 0.97  # of Adam: the average over the last 33 steps, since a run has but 580
 
 
@@ -57,7 +57,7 @@ class MuonAdam(tf.keras.optimizers.Adam):
     def start_step(self, batch_size, peak):
         """Sets the learning rate of the next step, and whether its batch is large enough for Muon's update.
 
-        The latter may be read where the step is made a graph, since there is a graph for each batch size.
+        The latter is read when the step is traced; each batch size has a trace of its own.
         """
         self.use_muon = batch_size >= MUON_BATCH_SIZE
         self.steps += 1
@@ -110,7 +110,7 @@ def orthogonalise(matrix):
     """Nearly U V^T of the singular value decomposition U S V^T of a matrix (F, G), by Newton and Schulz's iteration.
 
     Muon's coefficients bring all but very small singular values into 0.7 to 1.2 in few steps, and do not converge to 1.
-    A matrix of zeros stays one.
+    A zero matrix stays zero.
     """
     x = tf.math.divide_no_nan(matrix, tf.norm(matrix))
     for _ in range(NEWTON_SCHULZ_STEPS):
@@ -140,8 +140,8 @@ def warm_up_steps(batch_size):
 def set_optimizer(model):
     """Makes a `MuonAdam` the optimizer of a model, unless its caller has set another.
 
-    A `MuonAdam` that does not know all variables, since a layer is new or the model was loaded, is replaced by one that
-    goes on at the same learning rate.
+    A `MuonAdam` that was not prepared for all variables is replaced by one that goes on at the same learning rate: a
+    layer is new, or the model was loaded, and then training starts with the warm-up.
     """
     optimizer = getattr(model, "optimizer", None)
     is_ours = isinstance(optimizer, MuonAdam)

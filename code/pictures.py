@@ -66,7 +66,7 @@ def draw_latent_space(path, points, shares, labels, title):
         ylabel=f"principal component 2, {shares[1]:.0%} of the variance",
     )
     shown = plot.scatter(points[:, 0], points[:, 1], c=labels, cmap="tab10", s=2)
-    figure.legend(*shown.legend_elements(), title="digit", loc="outside right upper")
+    figure.legend(*shown.legend_elements(num=None), title="digit", loc="outside right upper")
     save_figure(figure, path)
 
 
@@ -80,7 +80,7 @@ def draw_losses(path, train, reconstruction, kl, title):
     plot.plot(epochs, np.add(reconstruction, kl), "o-", label="test loss")
     plot.plot(epochs, reconstruction, "^-", label="test reconstruction")
     plot.plot(epochs, kl, "v-", label="test KL")
-    plot.set_ylim(0, 1.1 * max(train))
+    plot.set_ylim(0, 1.1 * max(*train, *np.add(reconstruction, kl)))
     plot.xaxis.get_major_locator().set_params(integer=True)
     plot.legend()
     save_figure(figure, path)

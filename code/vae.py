@@ -14,8 +14,10 @@ from tensorflow.keras import layers
 
 HIDDEN_DIM = 384  # width of every hidden layer
 POSTERIOR_STDDEV = 0.02  # of the initial weights of mu and logvar: small, so that q(z|x) starts near the prior
-ENCODER_CLASS_SCALE = 1.5  # the initial weights of the class are larger by this, times the image's side: 42 for MNIST
-DECODER_CLASS_SCALE = 0.5  # the same in the decoder: 14 for MNIST
+# The initial weights of the class are larger by these factors times the image's side: 1.5 * 28 = 42 for MNIST, and 14.
+# Of those that were tried they gave the lowest loss and the best samples.
+ENCODER_CLASS_SCALE = 1.5
+DECODER_CLASS_SCALE = 0.5
 PIXEL_BIAS = -2.0  # initial bias of the pixels: sigmoid(-2) = 0.12 is near MNIST's mean pixel of 0.13
 
 
@@ -27,8 +29,8 @@ class Autoencoder(tf.keras.Model):
         image_size: H and W.
         latent_size: Z.
         hidden_dim: H_d, the width of every hidden layer.
-        optimizer: Keras' Adam, for a caller's own loop or `compile`. `assignment.train_vae` puts a better one in its
-            place, unless the caller has set another.
+        optimizer: Keras' Adam, for a caller's own loop or for `compile(optimizer=model.optimizer)`.
+            `assignment.train_vae` puts a better one in its place, unless the caller has set another.
     """
 
     def __init__(self, input_size, latent_size):
@@ -41,12 +43,13 @@ class Autoencoder(tf.keras.Model):
         self.hidden_dim = HIDDEN_DIM
         self.optimizer = tf.keras.optimizers.Adam(2e-3, name="default_adam")  # `train_vae` knows it by this name
         trackers = [tf.keras.metrics.Mean(name=name) for name in ("loss", "reconstruction", "kl")]
-        vars(self)["trackers"] = trackers  # not as an attribute: Keras 2 would count them among the weights
+        vars(self)["trackers"] = trackers  # past Keras, which would count them among the weights in version 2
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The loss that `fit` minimises and `evaluate` reports, after `compile` without a loss.
 
-        Keras gives it the model's inputs x, images or a pair (images, classes), and outputs y_pred. y is not used.
+        Keras gives it the model's inputs x, images or a pair (images, classes), and outputs y_pred. The others are not
+        used.
         """
         images = x[0] if isinstance(x, (tuple, list)) else x
         x_hat, mu, logvar = y_pred
@@ -57,7 +60,10 @@ class Autoencoder(tf.keras.Model):
         return loss / tf.distribute.get_strategy().num_replicas_in_sync  # Keras adds up the gradients of the replicas
 
     def create_posterior_weights(self):
-        """Creates the weights of mu and logvar, as `layers.Input` does for the networks: they can be loaded at once."""
+        """Creates the weights of mu and logvar, as `layers.Input` does for the networks.
+
+        So all weights are there, and can be loaded, before the model is first called.
+        """
         for layer in (self.mu_layer, self.logvar_layer):
             layer.build((None, self.hidden_dim))
         self.built = True
@@ -65,7 +71,8 @@ class Autoencoder(tf.keras.Model):
     @property
     def metrics(self):
         """What `fit` and `evaluate` report: the loss, its two terms, and the metrics that were given to `compile`."""
-        return [*self.trackers, *(metric for metric in super().metrics if metric.name != "loss")]
+        others = [metric for metric in super().metrics if metric.name != "loss"]  # Keras 3 has one for the loss too
+        return [*self.trackers, *others]
 
 
 @tf.keras.utils.register_keras_serializable("hw6")
@@ -180,9 +187,9 @@ class CVAE(Autoencoder):
         return self.decoder(tf.concat([z, c], axis=1))  # (N, Z + C) -> (N, 1, H, W)
 
     def call(self, x, c=None):
-        """As `VAE.call`, given one-hot classes c (N, C) of any type too (handout, "Define CVAE with class input").
+        """As `VAE.call`, but also takes one-hots c (N, C) of any dtype (handout, "Define CVAE with class input").
 
-        x and c may also come as one pair, as Keras passes two inputs.
+        x and c may also come as one pair (x, c), as Keras passes two inputs.
         """
         if c is None:
             x, c = check_pair(x)
@@ -235,7 +242,7 @@ def check_pair(inputs):
 def reparametrize(mu, logvar):
     """z = mu + sigma * epsilon with epsilon ~ N(0, I), differentiable in mu and logvar (handout, "Reparametrization").
 
-    All are (N, Z). The noise follows TensorFlow's global seed; a graph, the one that was set when it was traced.
+    All are (N, Z). The noise follows TensorFlow's global seed; a `tf.function` uses the seed set when it was traced.
     """
     mu = tf.convert_to_tensor(mu)
     sigma = tf.exp(0.5 * tf.convert_to_tensor(logvar))
@@ -274,10 +281,13 @@ def kl_divergence(mu, logvar):
 
 
 def loss_function(x_hat, x, mu, logvar):
-    """The negative ELBO per image in nats, a scalar (handout, "Loss Function"). ValueError if shapes do not agree."""
+    """The negative ELBO per image in nats, a scalar (handout, "Loss Function"). ValueError if shapes do not agree.
+
+    Reconstruction is the cross-entropy, as the handout says below its formula, and lambda is 1.
+    """
     x = tf.convert_to_tensor(x)
     mu = tf.convert_to_tensor(mu)
-    x.shape[:1].assert_is_compatible_with(mu.shape[:1])
+    x.shape[:1].assert_is_compatible_with(mu.shape[:1])  # as many images as latents
     reconstruction = bce_function(x_hat, x)
     kl = tf.reduce_sum(kl_divergence(mu, logvar))
     return (reconstruction + kl) / tf.cast(tf.shape(x)[0], tf.float32)

@@ -183,7 +183,7 @@ def test_a_whole_grading_of_small_data(small_mnist, outputs, tmp_path, monkeypat
         "CVAE: accuracy of samples, %": "NO",
     }
     figures = json.loads(target.read_text())
-    assert (figures["data"], figures["num_epochs"], figures["seed"]) == ("small.npz", 2, 3)
+    assert (figures["data"], figures["VAE"]["batch_size"], figures["seed"]) == ("small.npz", 100, 3)
     information = printed.split("(information only)\n")[1]
     for kind in ("VAE", "CVAE"):
         first, last = figures[kind]["losses"]
