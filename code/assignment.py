@@ -5,6 +5,7 @@ The models and their loss are in `vae.py`, the optimizer in `muon.py`, the image
 """
 
 import argparse
+import itertools
 import json
 import operator
 import os
@@ -27,7 +28,7 @@ from errors import InputError, exit_status
 from evaluation import classify, evaluate, forward, principal_axes
 from files import new_file
 from mnist import check_images, check_labels, load_data, to_pixels
-from muon import MuonAdam, set_optimizer
+from muon import MuonAdam, schedule_of, set_optimizer
 from pictures import draw_grid, draw_latent_space, draw_losses
 
 AVERAGE_DECAY = 4  # of the average of weights: the last fifth of an epoch's steps make up two thirds of it
@@ -79,14 +80,18 @@ def train_step(model, images, labels, is_cvae=False):
     Images (B, 1, H, W) in [0, 1] and labels (B,). Returns the loss before the step, a scalar.
     """
     with tf.GradientTape() as tape:
-        if is_cvae:
-            x_hat, mu, logvar = model(images, one_hot(labels, num_classes_of(model)))
-        else:
-            x_hat, mu, logvar = model(images)
+        x_hat, mu, logvar = forward_pass(model, images, labels, is_cvae)
         loss = loss_function(x_hat, images, mu, logvar)
     gradients = tape.gradient(loss, model.trainable_variables)
     model.optimizer.apply_gradients(zip(gradients, model.trainable_variables))
     return loss
+
+
+def forward_pass(model, images, labels, is_cvae):
+    """x_hat, mu and logvar of images; a conditional model is given their one-hot labels too."""
+    if is_cvae:
+        return model(images, one_hot(labels, num_classes_of(model)))
+    return model(images)
 
 
 def train_vae(model, train_loader, args, is_cvae=False):
@@ -106,9 +111,12 @@ def train_vae(model, train_loader, args, is_cvae=False):
 
     InputError, a ValueError, if a batch is not like that, before it is trained on.
     """
-    other_kind = VAE if is_cvae else CVAE
-    if isinstance(model, other_kind):
+    if isinstance(model, (VAE, CVAE)) and isinstance(model, CVAE) != is_cvae:
         raise TypeError(f"a {type(model).__name__} is trained with is_cvae={not is_cvae}")
+    batches = checked_batches(train_loader, model, is_cvae)
+    first_batch = next(batches)
+    if not getattr(model, "built", True):  # another's model, which has no weights before it is called
+        forward_pass(model, *first_batch, is_cvae)
     set_optimizer(model)
     compiled = compile_training(model)
     compiled.average.start()
@@ -116,11 +124,11 @@ def train_vae(model, train_loader, args, is_cvae=False):
     num_batches = operator.length_hint(train_loader)  # 0 if it is not known
     bar = tf.keras.utils.Progbar(num_batches or None, verbose=int(watched), stateful_metrics=["loss"])
     total = 0.0
-    for number, (images, labels) in enumerate(checked_batches(train_loader, model, is_cvae), start=1):
+    for number, (images, labels) in enumerate(itertools.chain([first_batch], batches), start=1):
         if isinstance(model.optimizer, MuonAdam):
             model.optimizer.start_step(len(images), args.learning_rate)
         total += compiled.step(model, images, labels, is_cvae)
-        compiled.average.add(model.trainable_variables)
+        compiled.average.add_step()
         if watched and number % 10 == 0 and number != num_batches:  # float() waits for the step
             bar.update(number, [("loss", float(total) / number)])
     compiled.average.put_in_place()
@@ -140,21 +148,18 @@ class WeightAverage:
     however many there are (polynomial-decay averaging, Shamir & Zhang 2013, https://arxiv.org/abs/1212.1824).
     """
 
-    def __init__(self):
+    def __init__(self, variables):
         self.steps = 0
-        self.variables = []
-        self.averages = []
+        self.variables = list(variables)
+        self.averages = [tf.Variable(variable, trainable=False) for variable in variables]
         self.compiled_move = tf.function(self.move_averages, autograph=False)
 
     def start(self):
         """Starts an epoch: nothing is left of the one before, since the share of the first step is 1."""
         self.steps = 0
 
-    def add(self, variables):
+    def add_step(self):
         """Adds the weights after a step."""
-        if not self.variables:
-            self.variables = list(variables)
-            self.averages = [tf.Variable(variable, trainable=False) for variable in variables]
         self.steps += 1
         share = (1 + AVERAGE_DECAY) / (self.steps + AVERAGE_DECAY)
         self.compiled_move(tf.constant(share))
@@ -177,18 +182,20 @@ class Compiled(NamedTuple):
     step: Callable  # `train_step`
     average: WeightAverage
     made_for: list  # the optimizer and the trained variables
+    schedule: dict  # of the optimizer's learning rate, or None
 
 
 compiled_training = weakref.WeakKeyDictionary()  # the `Compiled` of each model, for as long as the model lives
 
 
 def compile_training(model):
-    """The `Compiled` of a model; a new one if its optimizer or the set of trained variables changed."""
+    """The `Compiled` of a model; a new one if its optimizer, that one's schedule or the trained variables changed."""
     made_for = [model.optimizer, *model.trainable_variables]
+    schedule = schedule_of(model.optimizer)
     compiled = compiled_training.get(model)
-    if compiled is None or not same_objects(compiled.made_for, made_for):
+    if compiled is None or compiled.schedule != schedule or not same_objects(compiled.made_for, made_for):
         step = tf.function(train_step, autograph=False)  # autograph's cache would keep the model alive
-        compiled_training[model] = Compiled(step, WeightAverage(), made_for)
+        compiled_training[model] = Compiled(step, WeightAverage(model.trainable_variables), made_for, schedule)
     return compiled_training[model]
 
 

@@ -1,9 +1,9 @@
 """The optimizer of `assignment.train_vae`: Adam, with Muon's update for some of the kernels.
 
-What is short: a run of 10 epochs in batches of 1024 has 580 steps, and Adam takes the first half of them to get where
-Muon is after a fifth. What Muon does: it makes the momentum of a kernel nearly orthogonal, so that all directions in
-which the kernel could change are changed alike, and not only the few with large gradients
-(https://kellerjordan.github.io/posts/muon/). What it is worth: see `MuonAdam`.
+A run is short: 10 epochs in batches of 1024 are 580 steps. Muon (https://kellerjordan.github.io/posts/muon/) makes the
+momentum of a kernel nearly orthogonal before the kernel moves along it, so that a step changes all directions alike,
+and not only the few with large gradients. Beside Adam for every kernel, given as much time and its own best learning
+rate, that is worth WORTH (`tests/results.py ablation`).
 """
 
 import math
@@ -14,7 +14,7 @@ MUON_BATCH_SIZE = 512  # Muon's update takes the same time for any batch: for sm
 MOMENTUM = 0.95  # as Muon's author has it
 SCALE = 0.25  # size of the update, see `MuonAdam`; 0.2 in https://arxiv.org/abs/2502.16982
 EVERY = 2  # a kernel is updated in every second step, by twice as much: as good, and half the time
-NEWTON_SCHULZ_STEPS = 4  # one less than Muon's author takes: as good here, and a fifth less time
+NEWTON_SCHULZ_STEPS = 4  # one less than Muon's author takes, for a fifth of the update's time
 WARM_UP = 100  # steps over which the learning rate grows, for batches of 1024
 DECAY = 200 * 1024  # images after the warm-up, after which the learning rate has fallen to 1 / sqrt(2)
 BETA_2 = 0.97  # of Adam: the average over the last 33 steps, since a run has but 580
@@ -31,6 +31,7 @@ class MuonAdam(tf.keras.optimizers.Adam):
     Attributes:
         muon_kernels: the kernels; none in a copy that Keras made from the configuration, which is Adam alone.
         use_muon: whether they get Muon's update, see `start_step`.
+        has_schedule: whether the caller has made its learning rate a schedule, which then counts.
         steps: the number of steps since the first.
         images_seen: the number of images since the warm-up.
     """
@@ -40,6 +41,7 @@ class MuonAdam(tf.keras.optimizers.Adam):
         self.muon_kernels = list(muon_kernels)
         self.momenta = [tf.Variable(tf.zeros_like(kernel), trainable=False) for kernel in self.muon_kernels]
         self.use_muon = False
+        self.has_schedule = False
         self.steps = 0
         self.images_seen = 0
         self.known = []
@@ -63,7 +65,8 @@ class MuonAdam(tf.keras.optimizers.Adam):
         self.steps += 1
         if self.steps > warm_up_steps(batch_size):
             self.images_seen += batch_size
-        self.learning_rate = learning_rate_schedule(self.steps, self.images_seen, batch_size, peak)
+        if not self.has_schedule:
+            self.learning_rate = learning_rate_schedule(self.steps, self.images_seen, batch_size, peak)
 
     def apply_gradients(self, grads_and_vars, *args, **options):
         """One step of training, given pairs of gradient and variable."""
@@ -146,15 +149,24 @@ def set_optimizer(model):
     optimizer = getattr(model, "optimizer", None)
     is_ours = isinstance(optimizer, MuonAdam)
     if is_ours and optimizer.knows(model.trainable_variables):
+        optimizer.has_schedule = schedule_of(optimizer) is not None
         return
-    if not is_ours and optimizer is not None and optimizer.name != "default_adam":  # as `vae.py` names its own
-        return
+    if not is_ours and optimizer is not None:
+        is_default = optimizer.name == "default_adam" and schedule_of(optimizer) is None  # as `vae.py` makes it
+        if not is_default:
+            return
     model.optimizer = MuonAdam(muon_kernels=muon_kernels(model))
     weights = getattr(model, "weights", model.trainable_variables)
     model.optimizer.prepare([variable for variable in weights if tf.as_dtype(variable.dtype).is_floating])
     if is_ours:
         model.optimizer.steps = optimizer.steps
         model.optimizer.images_seen = optimizer.images_seen
+
+
+def schedule_of(optimizer):
+    """The configuration of the schedule that is an optimizer's learning rate, or None if that is a number."""
+    learning_rate = optimizer.get_config()["learning_rate"]
+    return learning_rate if isinstance(learning_rate, dict) else None
 
 
 def muon_kernels(model):

@@ -350,6 +350,21 @@ def test_a_caller_s_optimizer_keeps_its_schedule_and_a_new_one_is_used():
         assert steps_of(model) == 6
 
 
+@pytest.mark.parametrize("trained_before", [False, True])
+def test_a_schedule_that_is_set_on_the_model_s_own_optimizer_counts(trained_before):
+    model = vae.VAE(64)
+    if trained_before:
+        train(model, loader())
+    schedule = tf.keras.optimizers.schedules.PiecewiseConstantDecay([steps_of(model) + 1], [1e-2, 0.0])
+    model.optimizer.learning_rate = schedule
+    moved = []
+    for _ in range(2):
+        before = model.get_weights()
+        train(model, loader(), arguments(1.0))
+        moved.append(max(np.abs(a - b).max() for a, b in zip(before, model.get_weights())))
+    assert moved[0] > 1e-3 and moved[1] < 1e-6  # the rate is 0 from the third step on
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_is_cvae_must_suit_the_model(kind):
     is_cvae, model = kind is vae.CVAE, kind(64)
