@@ -113,7 +113,7 @@ args = assignment.parseArguments(["--learning_rate", "0.005"])
 for seed in (1, 1, 2):
     tf.keras.utils.set_random_seed(seed)
     model = vae.CVAE(784)
-    losses = [assignment.train_vae(model, [(images, labels)] * 10, args, True) / 10 for _ in range(2)]
+    losses = [assignment.train_vae(model, [(images, labels)] * 6, args, True) / 6 for _ in range(2)]
     if seed == 2:
         model.optimizer = tf.keras.optimizers.SGD(0.0)  # the weights stay: what differs is the noise
         losses += [assignment.train_vae(model, [(images, labels)], args, True) for _ in range(2)]
@@ -122,7 +122,7 @@ for seed in (1, 1, 2):
     done = run("-c", script, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     first, again, other = ([float(loss) for loss in line.split()] for line in done.stdout.splitlines())
-    assert first[1] < 0.95 * first[0]
+    assert first[1] < 0.99 * first[0]
     assert first == again and first[1] != other[1]
     assert other[2] != other[3]
 
