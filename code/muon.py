@@ -3,7 +3,8 @@
 A run is short: 10 epochs in batches of 1024 are 580 steps. Muon (https://kellerjordan.github.io/posts/muon/) makes the
 momentum of a kernel nearly orthogonal before the kernel moves along it, so that a step changes all directions alike,
 and not only the few with large gradients. Beside Adam for every kernel, given as much time and its own best learning
-rate, that is worth WORTH (`tests/results.py ablation`).
+rate, that is worth 5.2 nats of the VAE's test loss, 2.8 nats of the CVAE's, and half of the distance of the CVAE's
+samples to real digits (`tests/results.py ablation`).
 """
 
 import math

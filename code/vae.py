@@ -228,7 +228,8 @@ def pixel_layer(input_size):
 def scale_class_weights(network, num_classes, factor):
     """Multiplies the first layer's weights of the class, its last C rows, by a factor."""
     kernel = network.get_layer("hidden_1").kernel
-    of_other_inputs, of_class = kernel[:-num_classes], kernel[-num_classes:]
+    of_other_inputs = kernel[:-num_classes]
+    of_class = kernel[-num_classes:]
     kernel.assign(tf.concat([of_other_inputs, factor * of_class], axis=0))
 
 
