@@ -374,6 +374,10 @@ def test_parts_can_be_replaced():
     np.testing.assert_allclose(mu, np.tanh(x.reshape(40, 64) @ kernel + bias) @ w + b, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.skipif(
+    getattr(tf.keras, "__version__", "2").startswith(tuple(f"3.{i}." for i in range(10))),
+    reason="before 3.10, Keras 3 averages the gradients of the devices, where it must add them up",
+)
 def test_two_devices_train_as_one_does(tmp_path):
     """`fit` under MirroredStrategy, in a process of its own: the devices must be there before TensorFlow starts."""
     script = tmp_path / "script.py"
