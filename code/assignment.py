@@ -486,8 +486,8 @@ def parseArguments(argv=None):
     parser.add_argument("--num_epochs", type=int, default=10, help="epochs (default: 10)")
     parser.add_argument("--latent_size", type=int, default=15, help="latent dimensions (default: 15)")
     parser.add_argument("--input_size", type=int, default=784, choices=[784], help="pixels of an image, MNIST's 784")
-    help_text = "peak learning rate at batch size 128, grows with (B/128)^0.75 up to 1024 (default: 0.0012)"
-    parser.add_argument("--learning_rate", type=float, default=1.2e-3, help=help_text)
+    help_text = "peak learning rate at batch size 128, grows with (B/128)^0.75 up to 1024 (default: 0.0014)"
+    parser.add_argument("--learning_rate", type=float, default=1.4e-3, help=help_text)
     parser.add_argument("--seed", type=int, help="0 to 4294967295, for a run that can be repeated")
     args = parser.parse_args(argv)
     limits = {"batch_size": 10**6, "num_epochs": 10**6, "latent_size": 10**4, "learning_rate": 1}

@@ -25,6 +25,7 @@ from evaluation import classify, evaluate
 from mnist import load_data, to_pixels
 
 SEEDS = (0, 1, 2)
+ABLATION_SEEDS = (0, 1, 2, 3, 4)
 EPOCHS = 10
 ADAM_EPOCHS = 13  # of Adam for every kernel in the time of the default run: 10 epochs, each "x Adam" of `bench.py`
 ADAM_PEAKS = (0.15e-3, 0.3e-3, 0.6e-3, 1.2e-3)  # of --learning_rate; the rate at 1024 is 4.76 times that
@@ -40,6 +41,7 @@ COLUMNS = {
     "of the worst digit, % ↑": True,
     "test images read, % ↑": True,
 }
+HIDDEN = ("hidden_2", "hidden_3")  # the layers from one hidden layer to the next
 LATENTS_USED = list(COLUMNS).index("latents used")
 
 
@@ -138,17 +140,20 @@ def unscaled(name):
     return mock.patch.object(vae, "scale_class_weights", scale_the_other)
 
 
-def muon_for_hidden_layers():
-    """Muon's update for the kernels between the decoder's hidden layers alone."""
-    return mock.patch.object(
-        muon, "muon_kernels", lambda model: muon.kernels(model, "decoder", ("hidden_2", "hidden_3"))
-    )
+def muon_for(**networks):
+    """Muon's update for these kernels alone: for each network the names of its layers."""
+
+    def chosen(model):
+        return [kernel for network, names in networks.items() for kernel in muon.kernels(model, network, names)]
+
+    return mock.patch.object(muon, "muon_kernels", chosen)
 
 
 ABLATION = {
     vae.VAE: {},
     vae.CVAE: {
-        "the pixels' kernel by Adam": muon_for_hidden_layers,
+        "the pixels' kernel by Adam": lambda: muon_for(decoder=HIDDEN),
+        "the encoder's kernels by Muon too": lambda: muon_for(encoder=HIDDEN, decoder=(*HIDDEN, "pixels")),
         "class weights not scaled in the decoder": lambda: unscaled("decoder"),
         "class weights not scaled in the encoder": lambda: unscaled("encoder"),
     },
@@ -167,17 +172,17 @@ def print_runs(evaluator, kind):
 
 
 def print_ablation(evaluator, kind):
-    print_header(evaluator, SEEDS)
-    default = np.concatenate([run(evaluator, kind, seed) for seed in SEEDS])
+    print_header(evaluator, ABLATION_SEEDS)
+    default = np.concatenate([run(evaluator, kind, seed) for seed in ABLATION_SEEDS])
     print_row(f"{kind.__name__}: the default run", run_cells(default))
     with adam_alone():
         options = {"epochs": (ADAM_EPOCHS,), "learning_rate": ADAM_RATE}
-        rows = np.concatenate([run(evaluator, kind, seed, **options) for seed in SEEDS])
+        rows = np.concatenate([run(evaluator, kind, seed, **options) for seed in ABLATION_SEEDS])
     name = f"{kind.__name__}: Adam for every kernel, in as much time ({ADAM_EPOCHS} epochs)"
     print_row(name, difference_cells(rows, default))
     for name, change in ABLATION[kind].items():
         with change():
-            rows = np.concatenate([run(evaluator, kind, seed) for seed in SEEDS])
+            rows = np.concatenate([run(evaluator, kind, seed) for seed in ABLATION_SEEDS])
         print_row(f"{kind.__name__}: {name}", difference_cells(rows, default))
 
 

@@ -367,7 +367,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_weights(small_mnist, outp
 def test_defaults_are_the_handouts():
     args = assignment.parseArguments([])
     assert (args.batch_size, args.num_epochs, args.latent_size, args.input_size) == (1024, 10, 15, 784)
-    assert not args.is_cvae and not args.load_weights and args.seed is None and args.learning_rate == 0.0012
+    assert not args.is_cvae and not args.load_weights and args.seed is None and args.learning_rate == 0.0014
     assert assignment.parseArguments(["--is_cvae"]).is_cvae
     assert assignment.parseArguments(["--load_weights"]).load_weights
 
