@@ -25,6 +25,14 @@ def outputs(tmp_path, monkeypatch):
     return tmp_path / "outputs"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def graphs_as_they_are():
+    """TensorFlow does not optimise graphs: that takes a fifth of the time in which a step is compiled."""
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
 @pytest.fixture(autouse=True)
 def small_networks(monkeypatch):
     """Hidden layers of 32 units: what is tested does not depend on their width."""

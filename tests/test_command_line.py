@@ -85,7 +85,8 @@ def test_saved_weights_are_drawn_with_closed_streams(project, trained):
     before = weights.read_bytes()
     picture.unlink()
     command = [sys.executable, "code/assignment.py", "--is_cvae", "--load_weights"]
-    done = subprocess.run(["sh", "-c", '"$@" >&- 2>&-', "sh", *command], **options)
+    environment = {**options["env"], "MNIST_NPZ": "/nowhere.npz"}  # samples alone are drawn
+    done = subprocess.run(["sh", "-c", '"$@" >&- 2>&-', "sh", *command], cwd=folder, env=environment)
     assert done.returncode == 0 and picture.exists()
     assert weights.read_bytes() == before
 
@@ -99,32 +100,6 @@ def test_the_examples_of_the_readme_run_as_they_stand(project, trained):
     done = run("-c", "\n".join(blocks), cwd=folder, env=environment)
     assert done.returncode == 0, done.stderr
     assert imread(folder / "outputs" / "sevens.png").shape[:2] == (28, 5 * 28)
-
-
-def test_the_default_path_learns_with_noise_of_its_own_and_repeats_by_seed(tmp_path):
-    """Batches of 512 and networks of the default size."""
-    script = f"""
-import sys; sys.path.insert(0, {str(CODE)!r})
-import numpy as np, tensorflow as tf, assignment, vae
-rng = np.random.default_rng(0)
-labels = rng.integers(0, 10, 512)
-images = (rng.uniform(size=(10, 1, 28, 28)) > 0.5)[labels].astype(np.float32)
-args = assignment.parseArguments(["--learning_rate", "0.005"])
-for seed in (1, 1, 2):
-    tf.keras.utils.set_random_seed(seed)
-    model = vae.CVAE(784)
-    losses = [assignment.train_vae(model, [(images, labels)] * 6, args, True) / 6 for _ in range(2)]
-    if seed == 2:
-        model.optimizer = tf.keras.optimizers.SGD(0.0)  # the weights stay: what differs is the noise
-        losses += [assignment.train_vae(model, [(images, labels)], args, True) for _ in range(2)]
-    print(*losses)
-"""
-    done = run("-c", script, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    first, again, other = ([float(loss) for loss in line.split()] for line in done.stdout.splitlines())
-    assert first[1] < 0.99 * first[0]
-    assert first == again and first[1] != other[1]
-    assert other[2] != other[3]
 
 
 def test_importing_prints_nothing_and_the_models_need_no_other_file(tmp_path):
@@ -203,11 +178,13 @@ def test_it_trains_saves_loads_and_draws_another_person_s_models(tmp_path):
     (tmp_path / "code" / "vae.py").write_text(ANOTHER_VAE)
     np.savez(tmp_path / "small.npz", **small_arrays())
     script = """
-import sys; sys.path.insert(0, "code")
+import os, sys; sys.path.insert(0, "code")
 import assignment
 for kind in ([], ["--is_cvae"]):
     options = [*kind, "--batch_size", "200", "--num_epochs", "2", "--latent_size", "2"]
     assignment.main(assignment.parseArguments(options))
+os.environ["MNIST_NPZ"] = "/nowhere.npz"  # of saved weights, samples alone are drawn
+for kind in ([], ["--is_cvae"]):
     assignment.main(assignment.parseArguments([*kind, "--load_weights"]))
 """
     environment = {**os.environ, "MNIST_NPZ": str(tmp_path / "small.npz")}

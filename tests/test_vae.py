@@ -379,7 +379,10 @@ def test_parts_can_be_replaced():
     reason="before 3.10, Keras 3 averages the gradients of the devices, where it must add them up",
 )
 def test_two_devices_train_as_one_does(tmp_path):
-    """`fit` under MirroredStrategy, in a process of its own: the devices must be there before TensorFlow starts."""
+    """`fit` under MirroredStrategy against a step along the gradient of all images, without noise.
+
+    In a process of its own: the devices must be there before TensorFlow starts.
+    """
     script = tmp_path / "script.py"
     script.write_text(
         f"""
@@ -388,26 +391,30 @@ import numpy as np, tensorflow as tf, vae
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 vae.HIDDEN_DIM = 32
-x = np.float32(np.random.default_rng(0).uniform(size=(40, 1, 8, 8)))
+rng = np.random.default_rng(0)
+x = np.float32(rng.uniform(size=(40, 1, 8, 8)))
 c = np.eye(10, dtype=np.float32)[np.arange(40) % 10]
-weights = []
-for strategy in (tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), tf.distribute.OneDeviceStrategy("CPU:0")):
-    with strategy.scope():
-        model = vae.CVAE(64)
-        rng = np.random.default_rng(1)
-        model.set_weights([rng.normal(0, 0.1, w.shape) for w in model.get_weights()])
-        model.logvar_layer.bias.assign([-30.0] * 15)  # no noise
-        model.compile(optimizer=tf.keras.optimizers.SGD(1e-3))
-    model.fit(tf.data.Dataset.from_tensor_slices(((x, c),)).batch(20), epochs=2, verbose=0)
-    weights.append(model.get_weights())
-    print(strategy.num_replicas_in_sync, max(np.abs(w).max() for w in weights[-1]))
-print(max(np.abs(a - b).max() for a, b in zip(*weights)))
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+with strategy.scope():
+    model = vae.CVAE(64)
+    model.set_weights([rng.normal(0, 0.1, w.shape) for w in model.get_weights()])
+    model.logvar_layer.bias.assign([-30.0] * 15)  # z is mu
+    model.compile(optimizer=tf.keras.optimizers.SGD(1e-2))
+with tf.GradientTape() as tape:
+    x_hat, mu, logvar = model(x, c)
+    loss = vae.loss_function(x_hat, x, mu, logvar)
+gradients = tape.gradient(loss, model.trainable_variables)
+before = model.get_weights()
+model.fit(tf.data.Dataset.from_tensor_slices(((x, c),)).batch(40), verbose=0)
+steps = [np.abs(a - b).max() for a, b in zip(before, model.get_weights())]
+errors = [np.abs(a - 1e-2 * g - b).max() for a, g, b in zip(before, gradients, model.get_weights())]
+print(strategy.num_replicas_in_sync, max(errors) / max(steps))
 """
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    two, one, difference = done.stdout.splitlines()[-3:]
-    assert two.startswith("2 ") and one.startswith("1 ") and float(difference) < 1e-4
+    devices, error = done.stdout.split()[-2:]
+    assert devices == "2" and float(error) < 1e-3
 
 
 @pytest.mark.parametrize("kind", KINDS)
