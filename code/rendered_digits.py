@@ -15,6 +15,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import PathPatch
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
+from pictures import with_default_settings
 
 FONTS = (
     "DejaVuSans",
@@ -64,6 +65,7 @@ def rendered_digits(seed=0, train_size=60_000, test_size=10_000):
     return train, test
 
 
+@with_default_settings
 def _draw_glyphs():
     """Every digit in every font and stroke: uint8 (10, fonts * strokes, CELL, CELL)."""
     folder = pathlib.Path(matplotlib.get_data_path()) / "fonts" / "ttf"
