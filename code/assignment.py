@@ -118,8 +118,8 @@ def train_vae(model, train_loader, args, is_cvae=False):
     if not getattr(model, "built", True):  # another's model, which has no weights before it is called
         forward_pass(model, *first_batch, is_cvae)
     set_optimizer(model)
-    compiled = compile_training(model)
-    compiled.average.start()
+    state = training_state(model)
+    state.average.start()
     watched = is_watched(sys.stdout)
     num_batches = operator.length_hint(train_loader)  # 0 if it is not known
     bar = tf.keras.utils.Progbar(num_batches or None, verbose=int(watched), stateful_metrics=["loss"])
@@ -127,11 +127,11 @@ def train_vae(model, train_loader, args, is_cvae=False):
     for number, (images, labels) in enumerate(itertools.chain([first_batch], batches), start=1):
         if isinstance(model.optimizer, MuonAdam):
             model.optimizer.start_step(len(images), args.learning_rate)
-        total += compiled.step(model, images, labels, is_cvae)
-        compiled.average.add_step()
+        total += state.step(model, images, labels, is_cvae)
+        state.average.add_step()
         if watched and number % 10 == 0 and number != num_batches:  # float() waits for the step
             bar.update(number, [("loss", float(total) / number)])
-    compiled.average.put_in_place()
+    state.average.put_in_place()
     bar.update(number, [("loss", float(total) / number)], finalize=True)
     return float(total)
 
@@ -176,27 +176,27 @@ class WeightAverage:
             variable.assign(average)
 
 
-class Compiled(NamedTuple):
-    """The parts of an epoch that are compiled to graphs, and what they were made for."""
+class TrainingState(NamedTuple):
+    """What `train_vae` keeps of a model from epoch to epoch, and what it was made for."""
 
-    step: Callable  # `train_step`
+    step: Callable  # `train_step`, compiled to a graph
     average: WeightAverage
     made_for: list  # the optimizer and the trained variables
     schedule: dict  # of the optimizer's learning rate, or None
 
 
-compiled_training = weakref.WeakKeyDictionary()  # the `Compiled` of each model, for as long as the model lives
+states = weakref.WeakKeyDictionary()  # the `TrainingState` of each model, for as long as the model lives
 
 
-def compile_training(model):
-    """The `Compiled` of a model; a new one if its optimizer, that one's schedule or the trained variables changed."""
+def training_state(model):
+    """The `TrainingState` of a model; a new one if its optimizer, that one's schedule or trained variables changed."""
     made_for = [model.optimizer, *model.trainable_variables]
     schedule = schedule_of(model.optimizer)
-    compiled = compiled_training.get(model)
-    if compiled is None or compiled.schedule != schedule or not same_objects(compiled.made_for, made_for):
+    state = states.get(model)
+    if state is None or state.schedule != schedule or not same_objects(state.made_for, made_for):
         step = tf.function(train_step, autograph=False)  # autograph's cache would keep the model alive
-        compiled_training[model] = Compiled(step, WeightAverage(model.trainable_variables), made_for, schedule)
-    return compiled_training[model]
+        states[model] = TrainingState(step, WeightAverage(model.trainable_variables), made_for, schedule)
+    return states[model]
 
 
 def same_objects(a, b):

@@ -15,7 +15,7 @@ MUON_BATCH_SIZE = 512  # Muon's update takes the same time for any batch: for sm
 MOMENTUM = 0.95  # as Muon's author has it
 SCALE = 0.25  # size of the update, see `MuonAdam`; 0.2 in https://arxiv.org/abs/2502.16982
 EVERY = 2  # a kernel is updated in every second step, by twice as much: as good, and half the time
-NEWTON_SCHULZ_STEPS = 4  # one less than Muon's author takes, for a fifth of the update's time
+NEWTON_SCHULZ_STEPS = 4  # Muon's author takes five; four save a fifth of the update's time
 WARM_UP = 100  # steps over which the learning rate grows, for batches of 1024
 DECAY = 200 * 1024  # images after the warm-up, after which the learning rate has fallen to 1 / sqrt(2)
 BETA_2 = 0.97  # of Adam: the average over the last 33 steps, since a run has but 580
@@ -33,8 +33,8 @@ class MuonAdam(tf.keras.optimizers.Adam):
         muon_kernels: the kernels; none in a copy that Keras made from the configuration, which is Adam alone.
         use_muon: whether they get Muon's update, see `start_step`.
         has_schedule: whether the caller has made its learning rate a schedule, which then counts.
-        steps: the number of steps since the first.
-        images_seen: the number of images since the warm-up.
+        steps: the number of steps that were started.
+        images_seen: the number of images in those after the warm-up.
     """
 
     def __init__(self, learning_rate=1e-3, beta_2=BETA_2, muon_kernels=(), **options):
@@ -144,8 +144,8 @@ def warm_up_steps(batch_size):
 def set_optimizer(model):
     """Makes a `MuonAdam` the optimizer of a model, unless its caller has set another.
 
-    A `MuonAdam` that was not prepared for all variables is replaced by one that goes on at the same learning rate: a
-    layer is new, or the model was loaded, and then training starts with the warm-up.
+    A `MuonAdam` that was not prepared for all variables is replaced. Where a layer is new, the learning rate goes on;
+    that of a loaded model has done no steps, so training starts with the warm-up.
     """
     optimizer = getattr(model, "optimizer", None)
     is_ours = isinstance(optimizer, MuonAdam)
@@ -171,9 +171,10 @@ def schedule_of(optimizer):
 
 
 def muon_kernels(model):
-    """The kernels of a model that get Muon's update: those from one hidden layer of `vae.py` to the next.
+    """The kernels of a model that get Muon's update.
 
-    Of a CVAE the decoder's alone, and the pixels': with the encoder's too fewer samples are the digit asked for.
+    Of a VAE those from one hidden layer to the next, in both networks. Of a CVAE the decoder's alone, and that of the
+    pixels: if the encoder's get it as well, fewer samples are the digit asked for.
     """
     if hasattr(model, "num_classes"):
         return kernels(model, "decoder", ("hidden_2", "hidden_3", "pixels"))
