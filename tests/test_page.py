@@ -250,7 +250,7 @@ def test_a_linear_layer_is_exact_to_the_rounding_of_its_inputs(browser):
         for x in (np.ones(size), -rng.random(size), rng.normal(size=size), np.zeros(size)):
             ours = browser.execute_script(
                 "const [input, scales, bias, steps] = arguments; "
-                "const sums = new Float64Array(Math.ceil(bias.length / 2)).fill(7);  // left by the call before\n"
+                "const sums = new Float64Array(Math.ceil(bias.length / 2)).fill(2 ** 40);  // left by the call before\n"
                 "return Array.from(linear(input, {scales, bias, kernel: steps.map(pairs), sums}))",
                 *(array.tolist() for array in (x, scales, bias, steps)),
             )
