@@ -168,8 +168,9 @@ def passed(printed):
 
 
 def test_a_whole_grading_of_small_data(small_mnist, outputs, tmp_path, monkeypatch, capsys):
-    """Random images: nothing can be learned in two epochs, so the losses and the classifier must fail."""
+    """Random images, and a classifier that was not trained: the losses and the classifier must fail."""
     monkeypatch.setattr(grade, "SAMPLES", 30)
+    monkeypatch.setattr(grade, "train_classifier", lambda classifier, data: None)
     target = tmp_path / "figures.json"
     options = ["--num_epochs", "2", "--batch_size", "100", "--seed", "3", "--json", str(target)]
     assert grade.main(options) == 1
