@@ -2,9 +2,9 @@
 
 A run is short: 10 epochs in batches of 1024 are 580 steps. Muon (https://kellerjordan.github.io/posts/muon/) makes the
 momentum of a kernel nearly orthogonal before the kernel moves along it, so that a step changes all directions alike,
-and not only the few with large gradients. Beside Adam for every kernel, given as much time and its own best learning
-rate, that is worth 5.2 nats of the VAE's test loss, 2.8 nats of the CVAE's, and half of the distance of the CVAE's
-samples to real digits (`tests/results.py ablation`).
+and not only the few with large gradients. Compared with Adam for every kernel, in as much time and at its own best
+learning rate, the test loss is 5.2 nats lower for the VAE and 2.6 for the CVAE, and the distance of the CVAE's samples
+to real digits a third smaller (`tests/results.py ablation`).
 """
 
 import math
