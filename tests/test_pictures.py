@@ -10,6 +10,7 @@ import vae
 from conftest import full_disk, second_input
 from evaluation import principal_axes
 from matplotlib.image import imread
+from PIL import Image  # matplotlib's
 
 KINDS = [vae.VAE, vae.CVAE]
 
@@ -199,6 +200,7 @@ def test_the_confusion_shows_the_counts_where_they_belong(drawn, outputs):
     assert {text.get_text(): text.get_color() for text in plot.texts} == {"5": "black", "90": "white"}  # white on dark
     assert plot.get_title() == "title"
     assert "asked for" in plot.get_ylabel() and "read" in plot.get_xlabel()
+    assert list(plot.get_xticks()) == list(plot.get_yticks()) == list(range(10))
     shown = plot.get_images()[0].get_array()
     assert 0 < shown[2, 7] < shown[3, 3] and np.count_nonzero(shown) == 2
 
@@ -220,6 +222,7 @@ def test_a_grid_is_written_with_each_image_in_its_cell_white_on_black(outputs):
     assert shown[1, 1, 2:26, 2:-2].mean() == pytest.approx(0.5, abs=0.03)
     others = [shown[i, j, 2:-2, 2:-2] for i in (0, 1) for j in (0, 1, 2) if (i, j) != (1, 1)]
     assert np.max(others) < 0.05
+    assert png[-margin + 2 :].min() == png[:, -margin + 2 :].min() == png[:, : margin - 2].min() == 1  # no axes
 
 
 def test_labels_and_frames_stand_at_their_rows(outputs):
@@ -229,6 +232,9 @@ def test_labels_and_frames_stand_at_their_rows(outputs):
         pictures.draw_grid(outputs / f"{name}.png", images, 3, "", **options)
         sizes[name] = imread(outputs / f"{name}.png").shape
     assert sizes["labels"][1] > sizes["plain"][1] and sizes["labels"][0] == sizes["plain"][0]  # room for the labels
+    ink = imread(outputs / "labels.png")[39 : 39 + 2 * 56, :38, 0] < 0.5
+    for label in ink.reshape(2, 56, 38):
+        assert np.argwhere(label).mean(axis=0) == pytest.approx([27.5, 22], abs=5)  # beside the middle of its row
     rows, columns = np.nonzero((imread(outputs / "frames.png") - imread(outputs / "plain.png"))[..., 0] > 0.3)
     inside = {(int(row - 39) // 56, int(column - 6) // 56) for row, column in zip(rows, columns)}
     assert inside == {(0, 2), (1, 0)}
@@ -260,6 +266,15 @@ def test_the_user_s_settings_change_nothing_and_stay(outputs, draw):
         draw(outputs / "own.png")
         assert dict(matplotlib.rcParams) == before
     assert (outputs / "own.png").read_bytes() == (outputs / "default.png").read_bytes()
+
+
+def test_pictures_are_optimised(outputs):
+    path = outputs / "grid.png"
+    pictures.draw_grid(path, np.eye(28)[None, None].repeat(100, 0), 10, "$x$")
+    size = path.stat().st_size
+    with Image.open(path) as picture:
+        picture.save(path, optimize=True)
+    assert size <= path.stat().st_size + 200  # matplotlib adds its name
 
 
 def test_a_full_disk_leaves_the_old_picture(outputs):
