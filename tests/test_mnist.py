@@ -176,6 +176,13 @@ def test_rendered_digits_repeat_by_seed(digits):
     assert not np.array_equal(same, other)
 
 
+def test_rendered_digits_are_more_than_are_drawn_at_once():
+    """They are drawn in parts of 5,000."""
+    (x_train, y_train), (x_test, y_test) = rendered_digits(0, 5000, 10)
+    assert len(x_train) == len(y_train) == 5000 and len(x_test) == len(y_test) == 10
+    assert x_train.max(axis=(1, 2)).min() > 100 and x_test.max(axis=(1, 2)).min() > 100
+
+
 # ---------------------------------------------------------------------------------------------------------- the checks
 
 
