@@ -144,8 +144,8 @@ def warm_up_steps(batch_size):
 def set_optimizer(model):
     """Makes a `MuonAdam` the optimizer of a model, unless its caller has set another.
 
-    A `MuonAdam` that was not prepared for all variables is replaced. Where a layer is new, the learning rate goes on;
-    that of a loaded model has done no steps, so training starts with the warm-up.
+    A `MuonAdam` that was not prepared for all variables is replaced. Where a layer is new, the learning rate goes on.
+    The `MuonAdam` of a loaded model has done no steps, so training starts with the warm-up.
     """
     optimizer = getattr(model, "optimizer", None)
     is_ours = isinstance(optimizer, MuonAdam)

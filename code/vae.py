@@ -169,9 +169,9 @@ class CVAE(Autoencoder):
             name="decoder",
         )
         self.create_posterior_weights()
-        # A one-hot is a single 1 among H x W pixels or Z latents, and the networks would hardly heed it: z would encode
-        # part of the class, and more samples be wrong digits. So its weights are made larger. The norm of the pixels
-        # grows with the image's side, and both factors with it.
+        # A one-hot is a single 1 among H x W pixels or Z latents, and the networks would hardly use it: z would encode
+        # part of the class, and more samples would be wrong digits. So its weights are made larger. The norm of the
+        # pixels grows with the image's side, and so do both factors.
         scale_class_weights(self.encoder, num_classes, ENCODER_CLASS_SCALE * self.image_size)
         scale_class_weights(self.decoder, num_classes, DECODER_CLASS_SCALE * self.image_size)
 

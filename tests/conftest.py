@@ -27,7 +27,7 @@ def outputs(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session", autouse=True)
 def graphs_as_they_are():
-    """TensorFlow does not optimise graphs: that takes a fifth of the time in which a step is compiled."""
+    """TensorFlow does not optimise graphs, which takes time and is not what is tested."""
     import tensorflow as tf
 
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})

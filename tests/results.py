@@ -41,7 +41,6 @@ COLUMNS = {
     "of the worst digit, % ↑": True,
     "test images read, % ↑": True,
 }
-HIDDEN = ("hidden_2", "hidden_3")  # the layers from one hidden layer to the next
 LATENTS_USED = list(COLUMNS).index("latents used")
 
 
@@ -138,6 +137,9 @@ def unscaled(name):
             scale(network, num_classes, factor)
 
     return mock.patch.object(vae, "scale_class_weights", scale_the_other)
+
+
+HIDDEN = ("hidden_2", "hidden_3")  # the layers from one hidden layer to the next
 
 
 def muon_for(**networks):
