@@ -31,6 +31,7 @@ from mnist import check_images, check_labels, load_data, to_pixels
 from muon import MuonAdam, schedule_of, set_optimizer
 from pictures import draw_grid, draw_latent_space, draw_losses
 
+AVERAGE_EVERY = 5  # steps; all of them would cost more time, for an average that is no better
 AVERAGE_DECAY = 4  # of the average of weights: the last fifth of an epoch's steps make up two thirds of it
 
 
@@ -142,26 +143,35 @@ def num_classes_of(model):
 
 
 class WeightAverage:
-    """The average of a model's weights over the steps of an epoch: it has less noise than the weights of the last step.
+    """The average of a model's weights over an epoch: it has less noise than the weights of the last step.
 
-    The weights after step t count nearly as t^`AVERAGE_DECAY`, so the average is over the last part of the steps,
-    however many there are (polynomial-decay averaging, Shamir & Zhang 2013, https://arxiv.org/abs/1212.1824).
+    The weights after every fifth step and after the last are added. The t-th to be added count nearly as
+    t^`AVERAGE_DECAY`, so the average is over the last part of the epoch, however long it is (polynomial-decay
+    averaging, Shamir & Zhang 2013, https://arxiv.org/abs/1212.1824).
     """
 
     def __init__(self, variables):
         self.steps = 0
+        self.added = 0
         self.variables = list(variables)
         self.averages = [tf.Variable(variable, trainable=False) for variable in variables]
         self.compiled_move = tf.function(self.move_averages, autograph=False)
 
     def start(self):
-        """Starts an epoch: nothing is left of the one before, since the share of the first step is 1."""
+        """Starts an epoch: nothing is left of the one before, since the share of the first weights is 1."""
         self.steps = 0
+        self.added = 0
 
     def add_step(self):
-        """Adds the weights after a step."""
+        """Takes note of a step, and adds the weights after every fifth."""
         self.steps += 1
-        share = (1 + AVERAGE_DECAY) / (self.steps + AVERAGE_DECAY)
+        if self.steps % AVERAGE_EVERY == 0:
+            self.add_weights()
+
+    def add_weights(self):
+        """Adds the weights that the variables now have."""
+        self.added += 1
+        share = (1 + AVERAGE_DECAY) / (self.added + AVERAGE_DECAY)
         self.compiled_move(tf.constant(share))
 
     def move_averages(self, share):
@@ -171,7 +181,9 @@ class WeightAverage:
             average.assign_add(tf.cast(share, average.dtype) * difference)
 
     def put_in_place(self):
-        """Gives the variables their averages."""
+        """Gives the variables their averages, those of the last step included."""
+        if self.steps % AVERAGE_EVERY != 0:
+            self.add_weights()
         for average, variable in zip(self.averages, self.variables):
             variable.assign(average)
 

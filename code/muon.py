@@ -13,7 +13,7 @@ import tensorflow as tf
 
 MUON_BATCH_SIZE = 512  # Muon's update takes the same time for any batch: for smaller ones it would be most of a step
 MOMENTUM = 0.95  # as Muon's author has it
-SCALE = 0.25  # size of the update, see `MuonAdam`; 0.2 in https://arxiv.org/abs/2502.16982
+SCALE = 0.2  # size of the update, see `MuonAdam`; as in https://arxiv.org/abs/2502.16982
 EVERY = 2  # a kernel is updated in every second step, by twice as much: as good, and half the time
 NEWTON_SCHULZ_STEPS = 4  # Muon's author takes five; four save a fifth of the update's time
 WARM_UP = 100  # steps over which the learning rate grows, for batches of 1024
@@ -26,7 +26,7 @@ class MuonAdam(tf.keras.optimizers.Adam):
     """Adam, and for the kernels in `muon_kernels` Muon's update while batches are large enough.
 
     The update of a kernel (F, G) is its momentum, made nearly orthogonal, times the learning rate and
-    0.25 sqrt(max(F, G)), so that the update's elements are nearly of the size 0.25 times the rate. It is done in every
+    0.2 sqrt(max(F, G)), so that the update's elements are nearly of the size 0.2 times the rate. It is done in every
     second step, twice as large; the kernels take turns.
 
     Attributes:
