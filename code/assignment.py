@@ -78,7 +78,7 @@ def load_mnist(batch_size, buffer_size=1024):
 def train_step(model, images, labels, is_cvae=False):
     """One step of training by `model.optimizer` (handout, "Train our VAE", "Train our CVAE").
 
-    Images (B, 1, H, W) in [0, 1] and labels (B,). Returns the loss before the step, a scalar.
+    Images (B, 1, H, W) in [0, 1] and labels (B,). Returns the loss before the step in nats per image, a scalar.
     """
     with tf.GradientTape() as tape:
         x_hat, mu, logvar = forward_pass(model, images, labels, is_cvae)
@@ -100,15 +100,16 @@ def train_vae(model, train_loader, args, is_cvae=False):
 
     Args:
         model: a `VAE`, a `CVAE`, or any other that maps images, and if `is_cvae` one-hots, to (x_hat, mu, logvar).
-            If the caller has set an optimizer, it is trained by that, with its own rate or schedule; else by
-            `muon.MuonAdam`, which is then its optimizer.
+            If the caller has set another optimizer than its own, it is trained by that, with that one's rate or
+            schedule; else by `muon.MuonAdam`, which is then its optimizer.
         train_loader: gives batches of images (B, 1, H, W) in [0, 1] and labels (B,).
         args: has `learning_rate`, the peak rate of `muon.learning_rate_schedule`; nothing else is used.
-        is_cvae: whether the model is given the labels. TypeError if a `VAE` or `CVAE` does not suit it.
+        is_cvae: whether the model is given the labels. TypeError if it is true for a `VAE` or false for a `CVAE`.
 
     Returns:
         The sum of the losses of the steps, a float: `total / len(train_loader)` is the average loss per image.
-        The model is left with an average of its weights over the last steps, whose loss is lower.
+        The model is left with an average of its weights, mostly of the last steps, whose loss is lower; the next epoch
+        starts from it.
 
     InputError, a ValueError, if a batch is not like that, before it is trained on.
     """
@@ -128,7 +129,8 @@ def train_vae(model, train_loader, args, is_cvae=False):
     for number, (images, labels) in enumerate(itertools.chain([first_batch], batches), start=1):
         if isinstance(model.optimizer, MuonAdam):
             model.optimizer.start_step(len(images), args.learning_rate)
-        total += state.step(model, images, labels, is_cvae)
+        loss = state.step(model, images, labels, is_cvae)
+        total += loss
         state.average.add_step()
         if watched and number % 10 == 0 and number != num_batches:  # float() waits for the step
             bar.update(number, [("loss", float(total) / number)])
@@ -181,7 +183,7 @@ class WeightAverage:
             average.assign_add(tf.cast(share, average.dtype) * difference)
 
     def put_in_place(self):
-        """Gives the variables their averages, those of the last step included."""
+        """Adds the weights of the last step, if that is not done, and sets the variables to their averages."""
         if self.steps % AVERAGE_EVERY != 0:
             self.add_weights()
         for average, variable in zip(self.averages, self.variables):
@@ -194,14 +196,14 @@ class TrainingState(NamedTuple):
     step: Callable  # `train_step`, compiled to a graph
     average: WeightAverage
     made_for: list  # the optimizer and the trained variables
-    schedule: dict  # of the optimizer's learning rate, or None
+    schedule: dict  # of the learning rate, or None; a compiled step keeps the schedule that it was compiled with
 
 
 states = weakref.WeakKeyDictionary()  # the `TrainingState` of each model, for as long as the model lives
 
 
 def training_state(model):
-    """The `TrainingState` of a model; a new one if its optimizer, that one's schedule or trained variables changed."""
+    """The `TrainingState` of a model; a new one if its optimizer, its schedule or its trained variables changed."""
     made_for = [model.optimizer, *model.trainable_variables]
     schedule = schedule_of(model.optimizer)
     state = states.get(model)

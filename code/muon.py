@@ -11,13 +11,13 @@ import math
 
 import tensorflow as tf
 
-MUON_BATCH_SIZE = 512  # Muon's update takes the same time for any batch: for smaller ones it would be most of a step
+MIN_MUON_BATCH_SIZE = 512  # Muon's update takes as long for smaller batches, and would be most of a step
 MOMENTUM = 0.95  # as Muon's author has it
 SCALE = 0.2  # size of the update, see `MuonAdam`; as in https://arxiv.org/abs/2502.16982
 EVERY = 2  # a kernel is updated in every second step, by twice as much: as good, and half the time
 NEWTON_SCHULZ_STEPS = 4  # Muon's author takes five; four save a fifth of the update's time
 WARM_UP = 100  # steps over which the learning rate grows, for batches of 1024
-DECAY = 200 * 1024  # images after the warm-up, after which the learning rate has fallen to 1 / sqrt(2)
+DECAY = 200 * 1024  # images after the warm-up until the learning rate is the peak / sqrt(2)
 BETA_2 = 0.97  # of Adam: the average over the last 33 steps, since a run has but 580
 
 
@@ -62,7 +62,7 @@ class MuonAdam(tf.keras.optimizers.Adam):
 
         The latter is read when the step is traced; each batch size has a trace of its own.
         """
-        self.use_muon = batch_size >= MUON_BATCH_SIZE
+        self.use_muon = batch_size >= MIN_MUON_BATCH_SIZE
         self.steps += 1
         if self.steps > warm_up_steps(batch_size):
             self.images_seen += batch_size
@@ -107,7 +107,7 @@ class MuonAdam(tf.keras.optimizers.Adam):
         """Nothing: files of weights hold the weights alone. Adam's state would make them three times as large."""
 
     def load_own_variables(self, store):
-        """Nothing: a loaded model starts with a new optimizer."""
+        """Nothing: loading weights leaves the state as it is. That of a new model is empty."""
 
 
 def orthogonalise(matrix):
@@ -145,7 +145,7 @@ def set_optimizer(model):
     """Makes a `MuonAdam` the optimizer of a model, unless its caller has set another.
 
     A `MuonAdam` that was not prepared for all variables is replaced. Where a layer is new, the learning rate goes on.
-    The `MuonAdam` of a loaded model has done no steps, so training starts with the warm-up.
+    That of a new model has done no steps, so training starts with the warm-up, with loaded weights too.
     """
     optimizer = getattr(model, "optimizer", None)
     is_ours = isinstance(optimizer, MuonAdam)

@@ -14,7 +14,7 @@ from tensorflow.keras import layers
 
 HIDDEN_DIM = 384  # width of every hidden layer
 POSTERIOR_STDDEV = 0.02  # of the initial weights of mu and logvar: small, so that q(z|x) starts near the prior
-# The initial weights of the class are larger by these factors times the image's side: 1.5 * 28 = 42 for MNIST, and 14.
+# The initial weights of the class are larger by these factors times the image's side: for MNIST 1.5 * 28 = 42 and 14.
 # Chosen by trial, for samples that are the digit asked for: with plain weights the loss is as low or lower.
 ENCODER_CLASS_SCALE = 1.5
 DECODER_CLASS_SCALE = 0.5
@@ -170,8 +170,8 @@ class CVAE(Autoencoder):
         )
         self.create_posterior_weights()
         # A one-hot is a single 1 among H x W pixels or Z latents, and the networks would hardly use it: z would encode
-        # part of the class, and more samples would be wrong digits. So its weights are made larger. The norm of the
-        # pixels grows with the image's side, and so do both factors.
+        # part of the class, and more samples would be wrong digits. So its weights are made larger. In the encoder the
+        # factor grows with the image's side, as the norm of the pixels does; the decoder's keeps its ratio to that.
         scale_class_weights(self.encoder, num_classes, ENCODER_CLASS_SCALE * self.image_size)
         scale_class_weights(self.decoder, num_classes, DECODER_CLASS_SCALE * self.image_size)
 
@@ -284,14 +284,16 @@ def kl_divergence(mu, logvar):
 
 
 def loss_function(x_hat, x, mu, logvar):
-    """The negative ELBO per image in nats, a scalar (handout, "Loss Function"). ValueError if shapes do not agree.
+    """The negative ELBO per image in nats, a scalar (handout, "Loss Function").
+
+    x_hat and x are (N, 1, H, W), mu and logvar (N, Z). ValueError if shapes do not agree.
 
     The handout's last formula has a squared error and a factor lambda; its text asks for the cross-entropy, which is
     used here, with lambda = 1.
     """
     x = tf.convert_to_tensor(x)
     mu = tf.convert_to_tensor(mu)
-    x.shape[:1].assert_is_compatible_with(mu.shape[:1])  # as many images as latents
+    x.shape[:1].assert_is_compatible_with(mu.shape[:1])  # both are of N images
     reconstruction = bce_function(x_hat, x)
     kl = tf.reduce_sum(kl_divergence(mu, logvar))
     return (reconstruction + kl) / tf.cast(tf.shape(x)[0], tf.float32)

@@ -58,7 +58,7 @@ def matmul_rate():
 def operations(model, batch_size):
     """float32 operations of a step: of the network, forward and backward, and of the orthogonalised updates."""
     of_network = 6 * batch_size * sum(int(np.prod(v.shape)) for v in model.trainable_variables)
-    if batch_size < muon.MUON_BATCH_SIZE:
+    if batch_size < muon.MIN_MUON_BATCH_SIZE:
         return of_network, 0
     shapes = [tuple(kernel.shape) for kernel in model.optimizer.muon_kernels]
     of_all = sum(muon.NEWTON_SCHULZ_STEPS * (4 * f * f * g + 2 * f**3) for f, g in shapes)
@@ -81,7 +81,7 @@ def train(model, batches, args):
 
 
 def train_by_adam(model, batches, args):
-    with mock.patch.object(muon, "MUON_BATCH_SIZE", 10**9):
+    with mock.patch.object(muon, "MIN_MUON_BATCH_SIZE", 10**9):
         train(model, batches, args)
 
 

@@ -1,7 +1,7 @@
 """The tables of results: what both models reach, and what each choice is worth. By hand, with MNIST at hand:
 
     python tests/results.py runs        by batch size, after 5 and after 10 epochs
-    python tests/results.py ablation    the default run with one choice removed at a time
+    python tests/results.py ablation    the default run with one choice changed at a time
     python tests/results.py adam        Adam for every kernel, for as long as that, by peak rates; seed 0 alone
 
 and behind it `vae` or `cvae`. A figure is the median of the seeds, the worst of them in parentheses. The ablation is in
@@ -30,7 +30,7 @@ EPOCHS = 10
 ADAM_EPOCHS = 13  # of Adam for every kernel in the time of the default run: 10 epochs, each "x Adam" of `bench.py`
 ADAM_PEAKS = (0.15e-3, 0.3e-3, 0.6e-3, 1.2e-3)  # of --learning_rate; the rate at 1024 is 4.76 times that
 ADAM_RATE = 0.6e-3  # the best of them, for both models
-# The columns, and for each whether larger is better
+# The columns, and for each whether larger is better; the KL is neither good nor bad
 COLUMNS = {
     "loss of the last training epoch, nats ↓": False,
     "test loss, nats ↓": False,
@@ -69,8 +69,8 @@ class Evaluator:
         return row
 
 
-def run(evaluator, kind, seed, batch_size=1024, epochs=(EPOCHS,), learning_rate=None):
-    """Trains a model: its figures after each of these numbers of epochs."""
+def train_and_measure(evaluator, kind, seed, batch_size=1024, epochs=(EPOCHS,), learning_rate=None):
+    """Trains a model. Returns the rows of `Evaluator.measure` after these numbers of epochs."""
     given = ["--batch_size", str(batch_size)]
     if learning_rate:
         given += ["--learning_rate", str(learning_rate)]
@@ -120,12 +120,12 @@ def difference_cells(rows, default):
     return fill(cells)
 
 
-# ------------------------------------------------------------------------------------- the choices that can be removed
+# ------------------------------------------------------------------------------------- the choices that can be changed
 
 
 def adam_alone():
     """Adam for every kernel."""
-    return mock.patch.object(muon, "MUON_BATCH_SIZE", 10**9)
+    return mock.patch.object(muon, "MIN_MUON_BATCH_SIZE", 10**9)
 
 
 def unscaled(name):
@@ -166,25 +166,24 @@ def print_runs(evaluator, kind):
     """After 5 and after 10 epochs: the learning rate does not depend on the length of a run, so one serves both."""
     print_header(evaluator, SEEDS)
     for batch_size in (1024, 128):
-        rows = np.array(
-            [run(evaluator, kind, seed, batch_size, (5, EPOCHS)) for seed in SEEDS]
-        )  # (seed, epoch, column)
+        rows = [train_and_measure(evaluator, kind, seed, batch_size, (5, EPOCHS)) for seed in SEEDS]
+        rows = np.array(rows)  # (seed, epoch, column)
         for i, epochs in enumerate((5, EPOCHS)):
             print_row(f"{kind.__name__}, batch {batch_size}, {epochs} epochs", run_cells(rows[:, i]))
 
 
 def print_ablation(evaluator, kind):
     print_header(evaluator, ABLATION_SEEDS)
-    default = np.concatenate([run(evaluator, kind, seed) for seed in ABLATION_SEEDS])
+    default = np.concatenate([train_and_measure(evaluator, kind, seed) for seed in ABLATION_SEEDS])
     print_row(f"{kind.__name__}: the default run", run_cells(default))
     with adam_alone():
         options = {"epochs": (ADAM_EPOCHS,), "learning_rate": ADAM_RATE}
-        rows = np.concatenate([run(evaluator, kind, seed, **options) for seed in ABLATION_SEEDS])
+        rows = np.concatenate([train_and_measure(evaluator, kind, seed, **options) for seed in ABLATION_SEEDS])
     name = f"{kind.__name__}: Adam for every kernel, in as much time ({ADAM_EPOCHS} epochs)"
     print_row(name, difference_cells(rows, default))
     for name, change in ABLATION[kind].items():
         with change():
-            rows = np.concatenate([run(evaluator, kind, seed) for seed in ABLATION_SEEDS])
+            rows = np.concatenate([train_and_measure(evaluator, kind, seed) for seed in ABLATION_SEEDS])
         print_row(f"{kind.__name__}: {name}", difference_cells(rows, default))
 
 
@@ -192,7 +191,7 @@ def print_adam(evaluator, kind):
     print_header(evaluator, SEEDS[:1])
     for peak in ADAM_PEAKS:
         with adam_alone():
-            (row,) = run(evaluator, kind, SEEDS[0], epochs=(ADAM_EPOCHS,), learning_rate=peak)
+            (row,) = train_and_measure(evaluator, kind, SEEDS[0], epochs=(ADAM_EPOCHS,), learning_rate=peak)
         cells = [f"{value:.2f}" for value in row]
         print_row(f"{kind.__name__}, {ADAM_EPOCHS} epochs by Adam, --learning_rate {peak:g}", fill(cells))
 

@@ -29,7 +29,7 @@ def step(optimizer, layer, gradient):
     return before - layer.kernel.numpy()
 
 
-def new_optimizer(layer, batch_size=muon.MUON_BATCH_SIZE):
+def new_optimizer(layer, batch_size=muon.MIN_MUON_BATCH_SIZE):
     optimizer = muon.MuonAdam(muon_kernels=[layer.kernel])
     optimizer.prepare(layer.trainable_variables)
     optimizer.start_step(batch_size, 1.0)
@@ -39,7 +39,7 @@ def new_optimizer(layer, batch_size=muon.MUON_BATCH_SIZE):
 
 def test_for_small_batches_the_optimizer_is_adam(layer, rng):
     """Kingma & Ba, algorithm 1, without weight decay."""
-    optimizer = new_optimizer(layer, muon.MUON_BATCH_SIZE - 1)
+    optimizer = new_optimizer(layer, muon.MIN_MUON_BATCH_SIZE - 1)
     m = v = 0
     for t in range(1, 6):
         gradient = rng.normal(size=(5, 7))
@@ -87,7 +87,7 @@ def test_two_kernels_take_turns(rng):
     variables = [variable for layer in layers for variable in layer.trainable_variables]
     optimizer = muon.MuonAdam(muon_kernels=[layer.kernel for layer in layers])
     optimizer.prepare(variables)
-    optimizer.start_step(muon.MUON_BATCH_SIZE, 1.0)
+    optimizer.start_step(muon.MIN_MUON_BATCH_SIZE, 1.0)
     moved = []
     for _ in range(4):
         before = [layer.kernel.numpy() for layer in layers]
@@ -119,7 +119,7 @@ def test_muon_is_for_kernels_between_hidden_layers(kind, names):
 def test_gradients_of_none_and_a_part_of_the_variables_are_fine():
     model = vae.CVAE(64)
     muon.set_optimizer(model)
-    model.optimizer.start_step(muon.MUON_BATCH_SIZE, 1e-3)
+    model.optimizer.start_step(muon.MIN_MUON_BATCH_SIZE, 1e-3)
     before = model.get_weights()
     for _ in range(2):
         model.optimizer.apply_gradients([(tf.ones_like(v), v) for v in model.decoder.trainable_variables])

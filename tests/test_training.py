@@ -226,7 +226,7 @@ def test_muon_is_used_for_large_batches_alone_whatever_came_before():
     model = vae.VAE(64)
     kernel = model.encoder.get_layer("hidden_2").kernel
     model.decoder.set_weights([np.random.default_rng(0).normal(0, 0.3, w.shape) for w in model.decoder.get_weights()])
-    small, large = muon.MUON_BATCH_SIZE - 1, muon.MUON_BATCH_SIZE
+    small, large = muon.MIN_MUON_BATCH_SIZE - 1, muon.MIN_MUON_BATCH_SIZE
     train(
         model, [(np.zeros((1, 1, 8, 8)), [0])] * 100, arguments(1e-12)
     )  # the warm-up, after which the rate is the peak
@@ -238,7 +238,7 @@ def test_muon_is_used_for_large_batches_alone_whatever_came_before():
 def test_each_step_has_noise_of_its_own_which_follows_the_seed():
     """Batches of the default way, by Muon; then steps that leave the weights, so that what differs is the noise."""
     rng = np.random.default_rng(0)
-    batch = rng.uniform(size=(muon.MUON_BATCH_SIZE, 1, 8, 8)), rng.integers(0, 10, muon.MUON_BATCH_SIZE)
+    batch = rng.uniform(size=(muon.MIN_MUON_BATCH_SIZE, 1, 8, 8)), rng.integers(0, 10, muon.MIN_MUON_BATCH_SIZE)
     losses = []
     for seed in (1, 1, 2):
         tf.keras.utils.set_random_seed(seed)
