@@ -31,7 +31,7 @@ from mnist import check_images, check_labels, load_data, to_pixels
 from muon import MuonAdam, schedule_of, set_optimizer
 from pictures import draw_grid, draw_latent_space, draw_losses
 
-AVERAGE_EVERY = 5  # steps; all of them would cost more time, for an average that is no better
+AVERAGE_EVERY = 5  # steps between two that are added to the average: to add all takes more time and is no better
 AVERAGE_DECAY = 4  # of the average of weights: the last fifth of an epoch's steps make up two thirds of it
 
 
@@ -100,8 +100,8 @@ def train_vae(model, train_loader, args, is_cvae=False):
 
     Args:
         model: a `VAE`, a `CVAE`, or any other that maps images, and if `is_cvae` one-hots, to (x_hat, mu, logvar).
-            If the caller has set another optimizer than its own, it is trained by that, with that one's rate or
-            schedule; else by `muon.MuonAdam`, which is then its optimizer.
+            It is trained by `muon.MuonAdam`, which is then its optimizer; but if the caller has set an optimizer, by
+            that one, with its own rate or schedule.
         train_loader: gives batches of images (B, 1, H, W) in [0, 1] and labels (B,).
         args: has `learning_rate`, the peak rate of `muon.learning_rate_schedule`; nothing else is used.
         is_cvae: whether the model is given the labels. TypeError if it is true for a `VAE` or false for a `CVAE`.

@@ -145,7 +145,7 @@ def set_optimizer(model):
     """Makes a `MuonAdam` the optimizer of a model, unless its caller has set another.
 
     A `MuonAdam` that was not prepared for all variables is replaced. Where a layer is new, the learning rate goes on.
-    That of a new model has done no steps, so training starts with the warm-up, with loaded weights too.
+    The `MuonAdam` of a new model has done no steps: its training starts with the warm-up, after `load_weights` too.
     """
     optimizer = getattr(model, "optimizer", None)
     is_ours = isinstance(optimizer, MuonAdam)
