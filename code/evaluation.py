@@ -1,11 +1,13 @@
-"""What a trained model is worth: the terms of its loss on the test images, the classes that it reads, its latents."""
+"""What a trained model is worth: its loss on the test images, the classes that it reads, its latents, its samples."""
 
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 import vae
-from mnist import check_images, to_pixels
+from checks import check_images
+from forward import forward, is_conditional
+from mnist_images import to_pixels
 
 CHUNK = 2500  # test images at a time: all at once would take more memory
 
@@ -23,13 +25,6 @@ class Evaluation(NamedTuple):
         return self.reconstruction + self.kl
 
 
-def forward(model, images, labels):
-    """x_hat, mu and logvar of images (N, 1, H, W) in [0, 1]; a CVAE is given their labels (N,) too."""
-    if isinstance(model, vae.CVAE):
-        return model(images, tf.one_hot(labels, model.num_classes))
-    return model(images)
-
-
 def evaluate(model, data):
     """The `Evaluation` of a model on the test images of `data`, with one sample of z for each image."""
     reconstruction = 0.0
@@ -38,7 +33,7 @@ def evaluate(model, data):
     for start in range(0, len(data.x_test), CHUNK):
         images = to_pixels(data.x_test[start : start + CHUNK])
         labels = data.y_test[start : start + CHUNK]
-        x_hat, mu, logvar = forward(model, images, labels)
+        x_hat, mu, logvar = forward(model, images, labels, is_conditional(model))
         reconstruction += float(vae.bce_function(x_hat, images))
         loss += float(vae.loss_function(x_hat, images, mu, logvar)) * len(images)
         means.append(mu)
@@ -73,3 +68,39 @@ def principal_axes(mu):
     """
     variances, vectors = np.linalg.eigh(np.cov(mu, rowvar=False))  # the last are the largest
     return vectors.T[[-1, -2]], variances[::-1] / variances.sum()
+
+
+def frechet_distance(a, b):
+    """The Frechet distance of two Gaussians with the means m and covariances C of features a (N, F) and b (M, F).
+
+    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), as Heusel et al. 2017, https://arxiv.org/abs/1706.08500. Zero for equal
+    distributions; it grows when samples are blurred or alike. Its scale is that of the features.
+    """
+    c1, c2 = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    values, vectors = np.linalg.eigh(c1)
+    root = vectors * np.sqrt(values.clip(0)) @ vectors.T
+    # C1 C2 is not symmetric, but root C2 root is, and has the same eigenvalues
+    trace_of_root = np.sqrt(np.linalg.eigvalsh(root @ c2 @ root).clip(0)).sum()
+    return np.sum((a.mean(axis=0) - b.mean(axis=0)) ** 2) + np.trace(c1) + np.trace(c2) - 2 * trace_of_root
+
+
+def confusion_matrix(condition, read):
+    """Counts (10, 10): row the digit asked for, column the digit read."""
+    matrix = np.zeros((10, 10), int)
+    np.add.at(matrix, (condition, read), 1)
+    return matrix
+
+
+class Accuracy(NamedTuple):
+    """The share of samples read as the digit asked for, in percent: of all, of the worst digit, and which that is."""
+
+    all: float
+    worst: float
+    worst_digit: int
+
+
+def accuracy(matrix):
+    """The `Accuracy` of a confusion matrix."""
+    by_digit = 100 * np.diag(matrix) / matrix.sum(axis=1)
+    worst_digit = int(by_digit.argmin())
+    return Accuracy(100 * np.trace(matrix) / matrix.sum(), by_digit[worst_digit], worst_digit)

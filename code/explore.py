@@ -14,12 +14,12 @@ import sys
 if __name__ == "__main__":
     os.environ["MPLBACKEND"] = "agg"  # whatever a notebook's environment says
 
-import assignment  # isort: skip
-import files  # assignment is imported first: it names Keras' backend
+from weights import load_model, weights_path  # isort: skip
+import files  # weights is imported first: it names Keras' backend
 import numpy as np
 from errors import InputError, exit_status
 from evaluation import evaluate, principal_axes
-from mnist import load_data
+from mnist_images import load_data
 
 TEMPLATE = pathlib.Path(__file__).resolve().with_name("explore_template.html")
 
@@ -66,13 +66,13 @@ def main(argv=None):
     """Writes the page of the saved models. InputError or OSError if there are none, or if one cannot be shown."""
     parser = argparse.ArgumentParser(description="Write outputs/explore.html, a page to play with the saved models.")
     parser.parse_args(argv)
-    saved = [kind for kind in ("cvae", "vae") if assignment.weights_path(kind).exists()]
+    saved = [kind for kind in ("cvae", "vae") if weights_path(kind).exists()]
     if not saved:
         raise FileNotFoundError(f"there are no weights in {files.OUTPUTS}: train first, with assignment.py")
     data = load_data()
     models = {}
     for kind in saved:
-        model, record = assignment.load_model(kind, data)
+        model, record = load_model(kind, data)
         models[kind] = describe(model, record, data)
     data_of_page = json.dumps(models).replace("<", "\\u003c")  # JSON's other spelling, which cannot end the script
     page = TEMPLATE.read_text("utf-8").replace(">MODELS<", f">{data_of_page}<")

@@ -23,12 +23,14 @@ import files  # assignment is imported first: it names Keras' backend
 import numpy as np
 import tensorflow as tf
 from errors import InputError, exit_status
-from evaluation import classify, evaluate, forward
+from evaluation import accuracy, classify, confusion_matrix, evaluate, frechet_distance
 from files import new_file
-from mnist import load_data, to_pixels
+from forward import forward, is_conditional
+from mnist_images import load_data, to_pixels
 from pictures import draw_confusion
 from tensorflow.keras import layers
 from vae import CVAE, VAE
+from weights import load_model, write_weights
 
 LOSS_LIMIT = 120  # nats per image, after 5 epochs
 MINUTES_LIMIT = 30
@@ -77,7 +79,7 @@ def load_classifier(data):
             classifier = new_classifier()  # some weights may have been loaded
     train_classifier(classifier, data)
     with new_file(path) as written:
-        assignment.write_weights(classifier, written)
+        write_weights(classifier, written)
     return classifier
 
 
@@ -125,42 +127,6 @@ def features(classifier, images):
     return hidden.predict(images, batch_size=1000, verbose=0).astype(np.float64)
 
 
-def frechet_distance(a, b):
-    """The Frechet distance of two Gaussians with the means m and covariances C of features a (N, F) and b (M, F).
-
-    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), as Heusel et al. 2017, https://arxiv.org/abs/1706.08500. Zero for equal
-    distributions; it grows when samples are blurred or alike. Its scale is that of the features.
-    """
-    c1, c2 = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
-    values, vectors = np.linalg.eigh(c1)
-    root = vectors * np.sqrt(values.clip(0)) @ vectors.T
-    # C1 C2 is not symmetric, but root C2 root is, and has the same eigenvalues
-    trace_of_root = np.sqrt(np.linalg.eigvalsh(root @ c2 @ root).clip(0)).sum()
-    return np.sum((a.mean(axis=0) - b.mean(axis=0)) ** 2) + np.trace(c1) + np.trace(c2) - 2 * trace_of_root
-
-
-def confusion_matrix(condition, read):
-    """Counts (10, 10): row the digit asked for, column the digit read."""
-    matrix = np.zeros((10, 10), int)
-    np.add.at(matrix, (condition, read), 1)
-    return matrix
-
-
-class Accuracy(NamedTuple):
-    """The share of samples read as the digit asked for, in percent: of all, of the worst digit, and which that is."""
-
-    all: float
-    worst: float
-    worst_digit: int
-
-
-def accuracy(matrix):
-    """The `Accuracy` of a confusion matrix."""
-    by_digit = 100 * np.diag(matrix) / matrix.sum(axis=1)
-    worst_digit = int(by_digit.argmin())
-    return Accuracy(100 * np.trace(matrix) / matrix.sum(), by_digit[worst_digit], worst_digit)
-
-
 def sample(model, seed):
     """`10 * SAMPLES` samples with fresh noise: digits (N,), as many of each, and images (N, 1, 28, 28).
 
@@ -169,14 +135,14 @@ def sample(model, seed):
     tf.keras.utils.set_random_seed(seed)
     digits = np.repeat(np.arange(10), SAMPLES)
     z = tf.random.normal((len(digits), model.latent_size))
-    if isinstance(model, CVAE):
+    if is_conditional(model):
         images = model.decode(z, assignment.one_hot(digits, 10))
     else:
         images = model.decode(z)
     return digits, images.numpy()
 
 
-def train(kind, args):
+def train_as_graded(kind, args):
     """Trains a model as the autograder does: the model, its loss in each epoch, and the minutes it took."""
     tf.keras.utils.set_random_seed(args.seed)
     start = time.perf_counter()
@@ -201,10 +167,10 @@ def grade(options):
     models = []
     for kind in (VAE, CVAE):
         if options.load_weights:
-            model, record = assignment.load_model(kind.__name__.lower(), data)
+            model, record = load_model(kind.__name__.lower(), data)
             figures[kind.__name__] = {"record": record}
         else:
-            model, losses, minutes = train(kind, options.training)
+            model, losses, minutes = train_as_graded(kind, options.training)
             checks += check_training(kind.__name__, losses[-1], minutes)
             batch_size = options.training.batch_size
             figures[kind.__name__] = {"batch_size": batch_size, "losses": losses, "minutes": minutes}
@@ -262,7 +228,7 @@ def frechet_distances(classifier, data, models, samples):
     distances = {"real test images": frechet_distance(real, features(classifier, x_test))}
     for model, images in zip(models, samples):
         name = type(model).__name__
-        x_hat, _, _ = forward(model, x_test, data.y_test)
+        x_hat, _, _ = forward(model, x_test, data.y_test, is_conditional(model))
         distances[f"{name}'s reconstructions"] = frechet_distance(real, features(classifier, x_hat))
         distances[f"{name}'s samples"] = frechet_distance(real, features(classifier, images))
     return distances

@@ -1,4 +1,4 @@
-"""The optimizer of `assignment.train_vae`: Adam, with Muon's update for some of the kernels.
+"""The optimizer of `assignment.train_vae`: Adam, with Muon's update for some of the kernels; and its learning rate.
 
 A run is short: 10 epochs in batches of 1024 are 580 steps. Muon (https://kellerjordan.github.io/posts/muon/) makes the
 momentum of a kernel nearly orthogonal before the kernel moves along it, so that a step changes all directions alike,
@@ -10,92 +10,121 @@ to real digits a third smaller (`tests/results.py ablation`).
 import math
 
 import tensorflow as tf
+from errors import InputError
 
+PEAK = 1.4e-3  # the learning rate after the warm-up, for batches of 128
+WARM_UP = 100  # steps over which the learning rate grows, for batches of 1024
+DECAY = 450 * 1024  # images over which the learning rate falls, see `WarmUpThenDecay`
+BETA_2 = 0.97  # of Adam: the average over the last 33 steps, since a run has but 580
 MIN_MUON_BATCH_SIZE = 512  # Muon's update takes as long for smaller batches, and would be most of a step
 MOMENTUM = 0.95  # as Muon's author has it
 SCALE = 0.2  # size of the update, see `MuonAdam`; as in https://arxiv.org/abs/2502.16982
 EVERY = 2  # a kernel is updated in every second step, by twice as much: as good, and half the time
 NEWTON_SCHULZ_STEPS = 4  # Muon's author takes five; four save a fifth of the update's time
-WARM_UP = 100  # steps over which the learning rate grows, for batches of 1024
-DECAY = 200 * 1024  # images after the warm-up until the learning rate is the peak / sqrt(2)
-BETA_2 = 0.97  # of Adam: the average over the last 33 steps, since a run has but 580
+
+
+def rate_at(batch_size, peak=PEAK):
+    """The highest learning rate of a run: `peak` at a batch size of 128, times (B / 128)^0.75 at others up to 1024."""
+    return peak * (min(batch_size, 1024) / 128) ** 0.75
+
+
+@tf.keras.utils.register_keras_serializable("hw6")
+class WarmUpThenDecay(tf.keras.optimizers.schedules.LearningRateSchedule):
+    """The learning rate of each step of a run in batches of one size; the length of the run need not be known.
+
+    It grows linearly over the warm-up, and is then divided by (1 + images / 460,800)^1.5, images being the number of
+    those seen since.
+
+    Attributes:
+        peak: a variable, see `rate_at`.
+        batch_size: B.
+    """
+
+    def __init__(self, peak=PEAK, batch_size=1024):
+        super().__init__()
+        self.peak = tf.Variable(peak, trainable=False, dtype=tf.float32)
+        self.batch_size = batch_size
+
+    def __call__(self, step):
+        """The learning rate, float32, of a step, counted from 0 as optimizers do."""
+        steps = tf.cast(tf.convert_to_tensor(step), tf.float32) + 1.0
+        warm_up = WARM_UP * math.sqrt(1024 / min(self.batch_size, 1024))  # more for small batches: they have more noise
+        growth = tf.minimum(steps / warm_up, 1.0)
+        images = self.batch_size * tf.maximum(steps - warm_up, 0.0)
+        return rate_at(self.batch_size, self.peak) * growth / (1.0 + images / DECAY) ** 1.5
+
+    def get_config(self):
+        return {"peak": float(self.peak.numpy()), "batch_size": self.batch_size}
 
 
 @tf.keras.utils.register_keras_serializable("hw6")
 class MuonAdam(tf.keras.optimizers.Adam):
-    """Adam, and for the kernels in `muon_kernels` Muon's update while batches are large enough.
+    """Adam, and Muon's update for the kernels of some layers.
 
     The update of a kernel (F, G) is its momentum, made nearly orthogonal, times the learning rate and
     0.2 sqrt(max(F, G)), so that the update's elements are nearly of the size 0.2 times the rate. It is done in every
     second step, twice as large; the kernels take turns.
 
     Attributes:
-        muon_kernels: the kernels; none in a copy that Keras made from the configuration, which is Adam alone.
-        use_muon: whether they get Muon's update, see `start_step`.
-        has_schedule: whether the caller has made its learning rate a schedule, which then counts.
-        steps: the number of steps that were started.
-        images_seen: the number of images in those after the warm-up.
+        schedule: the learning rate that it was made with.
+        muon_layers: the names of the layers; a kernel gets Muon's update if one of them is part of its path.
+        muon_dtype: the type in which the momentum is made orthogonal.
     """
 
-    def __init__(self, learning_rate=1e-3, beta_2=BETA_2, muon_kernels=(), **options):
-        super().__init__(learning_rate, beta_2=beta_2, **options)
-        self.muon_kernels = list(muon_kernels)
-        self.momenta = [tf.Variable(tf.zeros_like(kernel), trainable=False) for kernel in self.muon_kernels]
-        self.use_muon = False
-        self.has_schedule = False
-        self.steps = 0
-        self.images_seen = 0
+    def __init__(
+        self, learning_rate=PEAK, beta_2=BETA_2, muon_layers=(), muon_dtype="float32", name="muon_adam", **options
+    ):
+        super().__init__(learning_rate, beta_2=beta_2, name=name, **options)
+        self.schedule = learning_rate
+        self.muon_layers = tuple(muon_layers)
+        self.muon_dtype = muon_dtype
         self.known = []
+        self.kernels = []
+        self.momenta = []
 
-    def prepare(self, variables):
-        """Creates the state of all variables that may be trained: a layer that is frozen now may be trained later."""
-        self.known = list(variables)
+    def build(self, variables):
+        """Creates the state for these variables, the first time that it is called. InputError on several devices."""
+        super().build(variables)
         if self.known:
-            self.build(self.known)
+            return
+        if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            raise InputError("MuonAdam trains on one device: use another optimizer of Keras on several")
+        self.known = list(variables)
+        for variable in variables:
+            if self.is_for_muon(variable):
+                self.kernels.append(variable)
+                self.momenta.append(self.add_variable_from_reference(variable, "muon_momentum"))
+
+    def is_for_muon(self, variable):
+        """Whether a variable is the kernel of one of the layers."""
+        path = getattr(variable, "path", variable.name)  # Keras 2 calls it a name
+        is_kernel = len(variable.shape) == 2
+        return is_kernel and not set(self.muon_layers).isdisjoint(path.split("/"))
+
+    def set_peak(self, peak):
+        """Changes the peak of its `WarmUpThenDecay`; another learning rate stays as it is."""
+        if isinstance(self.schedule, WarmUpThenDecay):
+            self.schedule.peak.assign(peak)
 
     def knows(self, variables):
-        """Whether it was prepared for all of these variables."""
+        """Whether there is state for all of these variables."""
         return all(any(variable is known for known in self.known) for variable in variables)
 
-    def start_step(self, batch_size, peak):
-        """Sets the learning rate of the next step, and whether its batch is large enough for Muon's update.
+    def update_step(self, gradient, variable, *learning_rate):
+        """One variable's update. Keras calls it, and Keras 3 gives the learning rate."""
+        for index, kernel in enumerate(self.kernels):
+            if variable is kernel or variable is getattr(kernel, "value", None):  # Keras 3 gives TensorFlow's variable
+                self.update_by_muon(index, gradient, variable)
+                return
+        super().update_step(gradient, variable, *learning_rate)
 
-        The latter is read when the step is traced; each batch size has a trace of its own.
-        """
-        self.use_muon = batch_size >= MIN_MUON_BATCH_SIZE
-        self.steps += 1
-        if self.steps > warm_up_steps(batch_size):
-            self.images_seen += batch_size
-        if not self.has_schedule:
-            self.learning_rate = learning_rate_schedule(self.steps, self.images_seen, batch_size, peak)
-
-    def apply_gradients(self, grads_and_vars, *args, **options):
-        """One step of training, given pairs of gradient and variable."""
-        for_adam = []
-        for gradient, variable in grads_and_vars:
-            index = self.muon_index(variable)
-            if index is None or gradient is None:
-                for_adam.append((gradient, variable))
-            else:
-                self.update_by_muon(index, gradient)
-        return super().apply_gradients(for_adam, *args, **options)
-
-    def muon_index(self, variable):
-        """The index of a variable in `muon_kernels`, or None if it gets Adam's update."""
-        if self.use_muon:
-            for index, kernel in enumerate(self.muon_kernels):
-                if kernel is variable:
-                    return index
-        return None
-
-    def update_by_muon(self, index, gradient):
+    def update_by_muon(self, index, gradient, kernel):
         """Adds the gradient to a kernel's momentum and, if it is the kernel's turn, updates the kernel."""
-        kernel = self.muon_kernels[index]
         momentum = self.momenta[index]
         momentum.assign(MOMENTUM * momentum + gradient)
 
         def update():
-            direction = orthogonalise(gradient + MOMENTUM * momentum)  # Nesterov's momentum
+            direction = orthogonalise(gradient + MOMENTUM * momentum, self.muon_dtype)  # Nesterov's momentum
             rate = tf.cast(self.learning_rate, direction.dtype)
             kernel.assign_sub(rate * EVERY * SCALE * max(kernel.shape) ** 0.5 * direction)
             return True
@@ -103,86 +132,89 @@ class MuonAdam(tf.keras.optimizers.Adam):
         step = tf.cast(tf.convert_to_tensor(self.iterations), tf.int64)
         tf.cond((step + index) % EVERY == 0, update, lambda: False)
 
-    def save_own_variables(self, store):
-        """Nothing: files of weights hold the weights alone. Adam's state would make them three times as large."""
-
-    def load_own_variables(self, store):
-        """Nothing: loading weights leaves the state as it is. That of a new model is empty."""
+    def get_config(self):
+        """The constructor's arguments, from which Keras makes a copy."""
+        return {**super().get_config(), "muon_layers": list(self.muon_layers), "muon_dtype": self.muon_dtype}
 
 
-def orthogonalise(matrix):
+def orthogonalise(matrix, dtype="float32"):
     """Nearly U V^T of the singular value decomposition U S V^T of a matrix (F, G), by Newton and Schulz's iteration.
 
     Muon's coefficients bring all but very small singular values into 0.7 to 1.2 in few steps, and do not converge to 1.
-    A zero matrix stays zero.
+    A zero matrix stays zero. The iteration is done in the type `dtype`, the result is of the matrix's type.
     """
-    x = tf.math.divide_no_nan(matrix, tf.norm(matrix))
+    x = tf.cast(tf.math.divide_no_nan(matrix, tf.norm(matrix)), dtype)
     for _ in range(NEWTON_SCHULZ_STEPS):
         gram = tf.matmul(x, x, transpose_b=True)  # (F, F)
         x = 3.4445 * x + tf.matmul(-4.7750 * gram + 2.0315 * tf.matmul(gram, gram), x)
-    return x
+    return tf.cast(x, matrix.dtype)
 
 
-def learning_rate_schedule(step, images_seen, batch_size, peak):
-    """The learning rate of step 1, 2, ..., given the number of images since the warm-up. It needs no length of a run.
+def new_optimizer(model, batch_size=1024, peak=PEAK):
+    """A `MuonAdam` for a model that is trained in batches of one size: for `train_vae`, `fit` or a loop of one's own.
 
-    `peak` is for batches of 128; for others it is (B / 128)^0.75 times that, up to B = 1024. The rate grows linearly
-    over the warm-up, and is then the peak divided by sqrt(1 + images_seen / `DECAY`).
+    `peak` is the learning rate after the warm-up, at a batch size of 128: see `WarmUpThenDecay`. With batches of fewer
+    than 512 images it is Adam for every kernel.
     """
-    peak = peak * (min(batch_size, 1024) / 128) ** 0.75
-    warm_up = warm_up_steps(batch_size)
-    if step < warm_up:
-        return peak * step / warm_up
-    return peak / math.sqrt(1 + images_seen / DECAY)
+    layers = muon_layers(model) if batch_size >= MIN_MUON_BATCH_SIZE else ()
+    optimizer = MuonAdam(WarmUpThenDecay(peak, batch_size), muon_layers=layers, muon_dtype=muon_dtype(model))
+    build_for(optimizer, model)
+    return optimizer
 
 
-def warm_up_steps(batch_size):
-    """The number of steps of the warm-up: more for small batches, whose gradients have more noise."""
-    return WARM_UP * math.sqrt(1024 / min(batch_size, 1024))
-
-
-def set_optimizer(model):
-    """Makes a `MuonAdam` the optimizer of a model, unless its caller has set another.
-
-    A `MuonAdam` that was not prepared for all variables is replaced. Where a layer is new, the learning rate goes on.
-    The `MuonAdam` of a new model has done no steps: its training starts with the warm-up, after `load_weights` too.
-    """
-    optimizer = getattr(model, "optimizer", None)
-    is_ours = isinstance(optimizer, MuonAdam)
-    if is_ours and optimizer.knows(model.trainable_variables):
-        optimizer.has_schedule = schedule_of(optimizer) is not None
-        return
-    if not is_ours and optimizer is not None:
-        is_default = optimizer.name == "default_adam" and schedule_of(optimizer) is None  # as `vae.py` makes it
-        if not is_default:
-            return
-    model.optimizer = MuonAdam(muon_kernels=muon_kernels(model))
-    weights = getattr(model, "weights", model.trainable_variables)
-    model.optimizer.prepare([variable for variable in weights if tf.as_dtype(variable.dtype).is_floating])
-    if is_ours:
-        model.optimizer.steps = optimizer.steps
-        model.optimizer.images_seen = optimizer.images_seen
-
-
-def schedule_of(optimizer):
-    """The configuration of the schedule that is an optimizer's learning rate, or None if that is a number."""
-    learning_rate = optimizer.get_config()["learning_rate"]
-    return learning_rate if isinstance(learning_rate, dict) else None
-
-
-def muon_kernels(model):
-    """The kernels of a model that get Muon's update.
+def muon_layers(model):
+    """The names of the layers of a model whose kernels get Muon's update.
 
     Of a VAE those from one hidden layer to the next, in both networks. Of a CVAE the decoder's alone, and that of the
     pixels: if the encoder's get it as well, fewer samples are the digit asked for.
     """
     if hasattr(model, "num_classes"):
-        return kernels(model, "decoder", ("hidden_2", "hidden_3", "pixels"))
-    hidden = ("hidden_2", "hidden_3")
-    return kernels(model, "encoder", hidden) + kernels(model, "decoder", hidden)
+        return ("decoder_2", "decoder_3", "pixels")
+    return ("encoder_2", "encoder_3", "decoder_2", "decoder_3")
 
 
-def kernels(model, network, names):
-    """The kernels of the layers of these names in one of a model's networks; none if there are no such layers."""
-    layers = getattr(getattr(model, network, None), "layers", [])
-    return [layer.kernel for layer in layers if layer.name in names]
+def muon_dtype(model):
+    """The type of Muon's iteration: bfloat16, as its author has it, under Keras' policy for that; else float32."""
+    return "bfloat16" if getattr(model, "compute_dtype", None) == "bfloat16" else "float32"
+
+
+def set_optimizer(model, batch_size, peak=PEAK):
+    """Gives a model the optimizer with which `train_vae` trains it: this is the rule of whose optimizer counts.
+
+    A model whose caller has set an optimizer, or has changed a setting of its first one, keeps it. Any other gets a
+    `new_optimizer`, made for this batch size; and for every `MuonAdam` the `peak` of its learning rate is set anew.
+    InputError if the optimizer is one that Keras has wrapped for float16.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    if isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
+        raise InputError(
+            "train_vae does not scale the loss, as compile() expects for float16: set model.optimizer anew"
+        )
+    if optimizer is None or getattr(model, "has_first_optimizer", bool)():
+        model.optimizer = new_optimizer(model, batch_size, peak)
+    elif isinstance(optimizer, MuonAdam):
+        optimizer.set_peak(peak)
+        if not optimizer.knows(model.trainable_variables):
+            model.optimizer = copy_for(model, optimizer)
+
+
+def copy_for(model, optimizer):
+    """A copy of a `MuonAdam` for a model that has got new layers: its state is new, and its learning rate goes on."""
+    copied = MuonAdam.from_config(optimizer.get_config())
+    build_for(copied, model)
+    copied.iterations.assign(optimizer.iterations)
+    return copied
+
+
+def build_for(optimizer, model):
+    """Creates the state for all weights that may be trained: a layer that is frozen now may be trained later."""
+    weights = getattr(model, "weights", model.trainable_variables)
+    optimizer.build([variable for variable in weights if tf.as_dtype(variable.dtype).is_floating])
+
+
+def schedule_of(optimizer):
+    """The schedule that a caller has set as an optimizer's learning rate, as a configuration; otherwise None."""
+    learning_rate = optimizer.get_config()["learning_rate"]
+    if not isinstance(learning_rate, dict) or "peak" in learning_rate["config"]:
+        return None
+    return learning_rate

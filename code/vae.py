@@ -5,6 +5,7 @@ Shapes in the comments: N images of H x W pixels, D = H * W, Z latents, C classe
 """
 
 import math
+import operator
 import os
 
 os.environ["KERAS_BACKEND"] = "tensorflow"  # this is TensorFlow code, whatever backend the user's settings name
@@ -12,62 +13,68 @@ os.environ["KERAS_BACKEND"] = "tensorflow"  # this is TensorFlow code, whatever 
 import tensorflow as tf
 from tensorflow.keras import layers
 
-HIDDEN_DIM = 384  # width of every hidden layer
-POSTERIOR_STDDEV = 0.02  # of the initial weights of mu and logvar: small, so that q(z|x) starts near the prior
-# The initial weights of the class are larger by these factors times the image's side: for MNIST 42 and 14.
-# Chosen by trial, for samples that are the digit asked for: the loss is about the same with plain weights.
-ENCODER_CLASS_SCALE = 1.5
-DECODER_CLASS_SCALE = 0.5
-PIXEL_BIAS = -2.0  # initial bias of the pixels: sigmoid(-2) = 0.12 is near MNIST's mean pixel of 0.13
 
-
-class Autoencoder(tf.keras.Model):
-    """What `VAE` and `CVAE` have in common: their sizes, an optimizer, and what Keras' `fit` and `evaluate` need.
+class ElboModel(tf.keras.Model):
+    """What `VAE` and `CVAE` have in common: sizes, an optimizer, and the negative ELBO as the loss of Keras' `fit`.
 
     Attributes:
         input_size: D, the number of pixels, a square. ValueError if it is not one.
         image_size: H and W.
         latent_size: Z.
         hidden_dim: H_d, the width of every hidden layer.
-        optimizer: Keras' Adam, for a caller's own loop or for `compile(optimizer=model.optimizer)`.
-            `assignment.train_vae` puts a better one in its place, unless the caller has set another.
+        optimizer: for a caller's own loop, see `first_optimizer`. `assignment.train_vae` puts a better one in its
+            place, unless the caller has set another or changed this one.
     """
 
-    def __init__(self, input_size, latent_size):
+    def __init__(self, input_size, latent_size, hidden_dim):
         super().__init__()
-        self.image_size = math.isqrt(max(input_size, 0))
-        if input_size < 1 or self.image_size**2 != input_size:
+        self.input_size = operator.index(input_size)  # a plain number, also from NumPy's
+        self.image_size = math.isqrt(max(self.input_size, 0))
+        if self.input_size < 1 or self.image_size**2 != self.input_size:
             raise ValueError(f"input_size must be a positive square such as 784, got {input_size}")
-        self.input_size = input_size
-        self.latent_size = latent_size
-        self.hidden_dim = HIDDEN_DIM
-        self.optimizer = tf.keras.optimizers.Adam(2e-3, name="default_adam")  # `train_vae` knows it by this name
+        self.latent_size = operator.index(latent_size)
+        self.hidden_dim = operator.index(hidden_dim)
+        self.optimizer = first_optimizer()
         trackers = [tf.keras.metrics.Mean(name=name) for name in ("loss", "reconstruction", "kl")]
         vars(self)["trackers"] = trackers  # set by `self.trackers = `, Keras 2 would count them among the weights
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The loss that `fit` minimises and `evaluate` reports, after `compile` without a loss.
+    def has_first_optimizer(self):
+        """Whether the optimizer is as the constructor made it: not another one, and none of its settings changed."""
+        return self.optimizer is not None and self.optimizer.get_config() == first_optimizer().get_config()
 
-        Keras gives it the model's inputs x, images or a pair (images, classes), and outputs y_pred. The others are not
-        used.
+    def build(self, input_shape):
+        """Creates the weights of mu and logvar; those of the networks are there. Called by the constructor.
+
+        So all weights can be saved and loaded before the model is first called, and Keras knows the shapes of the
+        inputs, which it needs to export the model.
         """
+        for layer in (self.mu_layer, self.logvar_layer):
+            if not layer.built:
+                layer.build((None, self.hidden_dim))
+        self.built = True
+
+    def _lock_state(self):
+        """Leaves out what Keras 3 does at the end of `build`: refuse layers that are replaced or added later."""
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The loss that `fit` minimises and `evaluate` reports: `loss_function`, or with weights (N,) of the images
+        their weighted losses added up and divided by N, as by Keras.
+
+        Keras gives it the model's inputs x, images or a pair (images, classes), and outputs y_pred. y is not used.
+        ValueError if `compile` was given a loss, which would not be used either.
+        """
+        if self.loss:
+            raise ValueError("the model brings its own loss: call compile() without one")
         images = x[0] if isinstance(x, (tuple, list)) else x
         x_hat, mu, logvar = y_pred
-        loss = loss_function(x_hat, images, mu, logvar)
-        kl = tf.reduce_mean(kl_divergence(mu, logvar))
-        for tracker, value in zip(self.trackers, (loss, loss - kl, kl)):
+        weights = tf.ones(tf.shape(mu)[:1]) if sample_weight is None else tf.cast(sample_weight, tf.float32)
+        reconstruction = tf.reduce_mean(weights * reconstruction_loss(x_hat, images))
+        kl = tf.reduce_mean(weights * kl_divergence(mu, logvar))
+        loss = reconstruction + kl
+        for tracker, value in zip(self.trackers, (loss, reconstruction, kl)):
             tracker.update_state(value, sample_weight=tf.shape(mu)[0])
         # Keras adds up the gradients of several devices (version 3 does so from 3.10 on; before, it averages them)
         return loss / tf.distribute.get_strategy().num_replicas_in_sync
-
-    def create_posterior_weights(self):
-        """Creates the weights of mu and logvar, as `layers.Input` does for the networks.
-
-        So all weights are there, and can be loaded, before the model is first called.
-        """
-        for layer in (self.mu_layer, self.logvar_layer):
-            layer.build((None, self.hidden_dim))
-        self.built = True
 
     @property
     def metrics(self):
@@ -77,41 +84,41 @@ class Autoencoder(tf.keras.Model):
 
 
 @tf.keras.utils.register_keras_serializable("hw6")
-class VAE(Autoencoder):
+class VAE(ElboModel):
     """Fully-connected variational autoencoder (handout, step 1). ValueError if `input_size` is not a positive square.
 
-    Attributes, besides those of `Autoencoder`:
+    Attributes, besides those of `ElboModel`:
         encoder: (N, 1, H, W) -> (N, H_d).
         mu_layer, logvar_layer: (N, H_d) -> (N, Z), mean and log-variance of the posterior q(z|x).
         decoder: (N, Z) -> (N, 1, H, W), pixels in (0, 1), float32.
     """
 
-    def __init__(self, input_size, latent_size=15):
-        super().__init__(input_size, latent_size)
+    def __init__(self, input_size, latent_size=15, hidden_dim=384):
+        super().__init__(input_size, latent_size, hidden_dim)
         self.encoder = tf.keras.Sequential(
             [
                 layers.Input((1, self.image_size, self.image_size)),
                 layers.Flatten(),  # (N, 1, H, W) -> (N, D)
-                hidden_layer(self.hidden_dim, "hidden_1"),  # (N, D) -> (N, H_d)
-                hidden_layer(self.hidden_dim, "hidden_2"),
-                hidden_layer(self.hidden_dim, "hidden_3"),
+                hidden_layer(self.hidden_dim, "encoder_1"),  # (N, D) -> (N, H_d)
+                hidden_layer(self.hidden_dim, "encoder_2"),
+                hidden_layer(self.hidden_dim, "encoder_3"),
             ],
             name="encoder",
         )
-        self.mu_layer = posterior_layer(latent_size, "mu")  # (N, H_d) -> (N, Z)
-        self.logvar_layer = posterior_layer(latent_size, "logvar")  # (N, H_d) -> (N, Z)
+        self.mu_layer = mu_layer(self.latent_size)  # (N, H_d) -> (N, Z)
+        self.logvar_layer = logvar_layer(self.latent_size)  # (N, H_d) -> (N, Z)
         self.decoder = tf.keras.Sequential(
             [
-                layers.Input((latent_size,)),
-                hidden_layer(self.hidden_dim, "hidden_1"),  # (N, Z) -> (N, H_d)
-                hidden_layer(self.hidden_dim, "hidden_2"),
-                hidden_layer(self.hidden_dim, "hidden_3"),
-                pixel_layer(input_size),  # (N, H_d) -> (N, D)
+                layers.Input((self.latent_size,)),
+                hidden_layer(self.hidden_dim, "decoder_1"),  # (N, Z) -> (N, H_d)
+                hidden_layer(self.hidden_dim, "decoder_2"),
+                hidden_layer(self.hidden_dim, "decoder_3"),
+                pixel_layer(self.input_size),  # (N, H_d) -> (N, D)
                 layers.Reshape((1, self.image_size, self.image_size), dtype="float32"),  # (N, D) -> (N, 1, H, W)
             ],
             name="decoder",
         )
-        self.create_posterior_weights()
+        self.build((None, 1, self.image_size, self.image_size))
 
     def encode(self, x):
         """Images x (N, 1, H, W) in [0, 1] to mu and logvar of q(z|x), (N, Z) each."""
@@ -131,11 +138,11 @@ class VAE(Autoencoder):
 
     def get_config(self):
         """The constructor's arguments, from which Keras makes a copy."""
-        return {"input_size": self.input_size, "latent_size": self.latent_size}
+        return {"input_size": self.input_size, "latent_size": self.latent_size, "hidden_dim": self.hidden_dim}
 
 
 @tf.keras.utils.register_keras_serializable("hw6")
-class CVAE(Autoencoder):
+class CVAE(ElboModel):
     """Conditional VAE: encoder and decoder are given the class c too (handout, step 2; q(z|x,c) and p(x|z,c)).
 
     Attributes as `VAE`'s, and `num_classes` (C), but two networks take c beside their other input, concatenated:
@@ -143,37 +150,34 @@ class CVAE(Autoencoder):
         decoder: z and c, (N, Z + C) -> (N, 1, H, W).
     """
 
-    def __init__(self, input_size, num_classes=10, latent_size=15):
-        super().__init__(input_size, latent_size)
-        self.num_classes = num_classes
+    def __init__(self, input_size, num_classes=10, latent_size=15, hidden_dim=384):
+        super().__init__(input_size, latent_size, hidden_dim)
+        self.num_classes = operator.index(num_classes)
         self.encoder = tf.keras.Sequential(
             [
-                layers.Input((input_size + num_classes,)),
-                hidden_layer(self.hidden_dim, "hidden_1"),  # (N, D + C) -> (N, H_d)
-                hidden_layer(self.hidden_dim, "hidden_2"),
-                hidden_layer(self.hidden_dim, "hidden_3"),
+                layers.Input((self.input_size + self.num_classes,)),
+                hidden_layer(self.hidden_dim, "encoder_1"),  # (N, D + C) -> (N, H_d)
+                hidden_layer(self.hidden_dim, "encoder_2"),
+                hidden_layer(self.hidden_dim, "encoder_3"),
             ],
             name="encoder",
         )
-        self.mu_layer = posterior_layer(latent_size, "mu")  # (N, H_d) -> (N, Z)
-        self.logvar_layer = posterior_layer(latent_size, "logvar")  # (N, H_d) -> (N, Z)
+        self.mu_layer = mu_layer(self.latent_size)  # (N, H_d) -> (N, Z)
+        self.logvar_layer = logvar_layer(self.latent_size)  # (N, H_d) -> (N, Z)
         self.decoder = tf.keras.Sequential(
             [
-                layers.Input((latent_size + num_classes,)),
-                hidden_layer(self.hidden_dim, "hidden_1"),  # (N, Z + C) -> (N, H_d)
-                hidden_layer(self.hidden_dim, "hidden_2"),
-                hidden_layer(self.hidden_dim, "hidden_3"),
-                pixel_layer(input_size),  # (N, H_d) -> (N, D)
+                layers.Input((self.latent_size + self.num_classes,)),
+                hidden_layer(self.hidden_dim, "decoder_1"),  # (N, Z + C) -> (N, H_d)
+                hidden_layer(self.hidden_dim, "decoder_2"),
+                hidden_layer(self.hidden_dim, "decoder_3"),
+                pixel_layer(self.input_size),  # (N, H_d) -> (N, D)
                 layers.Reshape((1, self.image_size, self.image_size), dtype="float32"),  # (N, D) -> (N, 1, H, W)
             ],
             name="decoder",
         )
-        self.create_posterior_weights()
-        # A one-hot is a single 1 among H x W pixels or Z latents, and the networks would hardly use it: z would encode
-        # part of the class, and more samples would be wrong digits. So its weights are made larger. In the encoder the
-        # factor grows with the image's side, as the norm of the pixels does; the decoder's keeps its ratio to that.
-        scale_class_weights(self.encoder, num_classes, ENCODER_CLASS_SCALE * self.image_size)
-        scale_class_weights(self.decoder, num_classes, DECODER_CLASS_SCALE * self.image_size)
+        self.build([(None, 1, self.image_size, self.image_size), (None, self.num_classes)])
+        scale_class_weights(self.encoder, self.num_classes, ENCODER_CLASS_SCALE * self.image_size)
+        scale_class_weights(self.decoder, self.num_classes, DECODER_CLASS_SCALE * self.image_size)
 
     def encode(self, x, c):
         """Images x (N, 1, H, W) in [0, 1] and one-hot classes c (N, C) to mu and logvar of q(z|x,c), (N, Z) each."""
@@ -202,37 +206,12 @@ class CVAE(Autoencoder):
 
     def get_config(self):
         """The constructor's arguments, from which Keras makes a copy."""
-        return {"input_size": self.input_size, "num_classes": self.num_classes, "latent_size": self.latent_size}
-
-
-def hidden_layer(hidden_dim, name):
-    """A linear layer with ReLU, (N, any) -> (N, H_d), and the initial weights for it of He et al. 2015."""
-    return layers.Dense(hidden_dim, "relu", kernel_initializer="he_normal", name=name)
-
-
-def posterior_layer(latent_size, name):
-    """A linear layer with small initial weights, (N, H_d) -> (N, Z)."""
-    small = tf.keras.initializers.RandomNormal(stddev=POSTERIOR_STDDEV)
-    return layers.Dense(latent_size, kernel_initializer=small, name=name)
-
-
-def pixel_layer(input_size):
-    """The decoder's last linear layer with sigmoid, (N, H_d) -> (N, D).
-
-    At first all images are one grey near the mean pixel. float32 always: in float16 a sigmoid would reach 1.
-    """
-    bias = tf.keras.initializers.Constant(PIXEL_BIAS)
-    return layers.Dense(
-        input_size, "sigmoid", kernel_initializer="zeros", bias_initializer=bias, dtype="float32", name="pixels"
-    )
-
-
-def scale_class_weights(network, num_classes, factor):
-    """Multiplies the first layer's weights of the class, its last C rows, by a factor."""
-    kernel = network.get_layer("hidden_1").kernel
-    of_other_inputs = kernel[:-num_classes]
-    of_class = kernel[-num_classes:]
-    kernel.assign(tf.concat([of_other_inputs, factor * of_class], axis=0))
+        return {
+            "input_size": self.input_size,
+            "num_classes": self.num_classes,
+            "latent_size": self.latent_size,
+            "hidden_dim": self.hidden_dim,
+        }
 
 
 def check_pair(inputs):
@@ -240,6 +219,69 @@ def check_pair(inputs):
     if not isinstance(inputs, (tuple, list)) or len(inputs) != 2:
         raise ValueError("a CVAE needs images and their one-hot classes: model(x, c), or fit on batches ((x, c),)")
     return inputs
+
+
+# ----------------------------------------------------------------------------------------------- layers and their start
+# Layers have the names by which `muon.py` chooses its kernels.
+
+
+def hidden_layer(hidden_dim, name):
+    """A linear layer with ReLU, (N, any) -> (N, H_d), and the initial weights for it of He et al. 2015."""
+    return layers.Dense(hidden_dim, "relu", kernel_initializer="he_normal", name=name)
+
+
+MU_STDDEV = 0.05
+LOGVAR_STDDEV = 0.02
+
+
+def mu_layer(latent_size):
+    """The linear layer of mu, (N, H_d) -> (N, Z)."""
+    return layers.Dense(latent_size, kernel_initializer=tf.keras.initializers.RandomNormal(stddev=MU_STDDEV), name="mu")
+
+
+def logvar_layer(latent_size):
+    """The linear layer of logvar, (N, H_d) -> (N, Z)."""
+    small = tf.keras.initializers.RandomNormal(stddev=LOGVAR_STDDEV)
+    return layers.Dense(latent_size, kernel_initializer=small, name="logvar")
+
+
+PIXEL_BIAS = -2.0  # sigmoid(-2) = 0.12 is near MNIST's mean pixel of 0.13
+
+
+def pixel_layer(input_size):
+    """The decoder's last linear layer with sigmoid, (N, H_d) -> (N, D).
+
+    At first all images are one grey near the mean pixel: with a random kernel they would be noise, which takes the
+    first steps to unlearn. float32 always: in float16 a sigmoid would reach 1.
+    """
+    bias = tf.keras.initializers.Constant(PIXEL_BIAS)
+    return layers.Dense(
+        input_size, "sigmoid", kernel_initializer="zeros", bias_initializer=bias, dtype="float32", name="pixels"
+    )
+
+
+# A one-hot is a single 1 among H x W pixels or Z latents, and the networks would hardly use it: z would encode part of
+# the class, and more samples would be wrong digits. So its initial weights are larger, by these factors times the
+# image's side, as the norm of the pixels grows with it: for MNIST 42 and 14. Chosen by trial, for samples that are the
+# digit asked for; the loss is about the same without.
+ENCODER_CLASS_SCALE = 1.5
+DECODER_CLASS_SCALE = 0.5
+
+
+def scale_class_weights(network, num_classes, factor):
+    """Multiplies the first layer's weights of the class, its last C rows, by a factor."""
+    kernel = network.layers[0].kernel
+    of_other_inputs = kernel[:-num_classes]
+    of_class = kernel[-num_classes:]
+    kernel.assign(tf.concat([of_other_inputs, factor * of_class], axis=0))
+
+
+def first_optimizer():
+    """The optimizer of a new model, with which a plain loop over batches of 128 to 1024 learns well: Keras' Adam."""
+    return tf.keras.optimizers.Adam(3e-3, beta_2=0.97, name="adam")
+
+
+# ----------------------------------------------------------------------------------------------------------------- loss
 
 
 def reparametrize(mu, logvar):
@@ -264,15 +306,16 @@ def bce_function(x_hat, x):
     return tf.reduce_sum(reconstruction_loss(x_hat, x))
 
 
+CLIP = 1e-7  # pixels x_hat count as at least so far from 0 and 1, so that their logarithms are finite
+
+
 def reconstruction_loss(x_hat, x):
     """Binary cross-entropy of images (N, 1, H, W) in [0, 1] in nats, summed over the pixels of each image: (N,)."""
-    x_hat = tf.cast(x_hat, tf.float32)
+    x_hat = tf.clip_by_value(tf.cast(x_hat, tf.float32), CLIP, 1 - CLIP)
     x = tf.cast(x, tf.float32)
     x_hat.shape.assert_is_compatible_with(x.shape)  # ValueError: they would broadcast
-    rows = (tf.shape(x)[0], -1)
-    x = tf.reshape(x, rows)  # (N, D)
-    mean_of_pixels = tf.keras.losses.binary_crossentropy(x, tf.reshape(x_hat, rows))  # clipped, so it is finite: (N,)
-    return mean_of_pixels * tf.cast(tf.shape(x)[1], tf.float32)
+    by_pixel = -(x * tf.math.log(x_hat) + (1 - x) * tf.math.log(1 - x_hat))
+    return tf.reduce_sum(by_pixel, axis=tuple(range(1, x.shape.rank)))
 
 
 def kl_divergence(mu, logvar):

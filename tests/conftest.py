@@ -33,14 +33,6 @@ def graphs_as_they_are():
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
-@pytest.fixture(autouse=True)
-def small_networks(monkeypatch):
-    """Hidden layers of 32 units: what is tested does not depend on their width."""
-    import vae
-
-    monkeypatch.setattr(vae, "HIDDEN_DIM", 32)
-
-
 def small_arrays(n=600):
     """Arrays of an `mnist.npz` with n random images: for tests of everything but the digits."""
     rng = np.random.default_rng(0)
@@ -55,21 +47,21 @@ def small_arrays(n=600):
 @pytest.fixture
 def small_mnist(tmp_path, monkeypatch):
     """`MNIST_NPZ` names a file of `small_arrays`. Its data."""
-    import mnist
+    import mnist_images
 
     np.savez(tmp_path / "small.npz", **small_arrays())
     monkeypatch.setenv("MNIST_NPZ", str(tmp_path / "small.npz"))
-    return mnist.load_data()
+    return mnist_images.load_data()
 
 
 @pytest.fixture(scope="session")
 def digits():
     """2,000 rendered training images and 500 test images."""
-    import mnist
+    import mnist_images
     from rendered_digits import rendered_digits
 
     train, test = rendered_digits(0, 2000, 500)
-    return mnist.new_data("digits", *train, *test)
+    return mnist_images.new_data("digits", *train, *test)
 
 
 @contextlib.contextmanager

@@ -16,13 +16,14 @@ from unittest import mock
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "code"))
 
 import assignment
+import evaluation
 import grade
 import muon
 import numpy as np
 import tensorflow as tf
 import vae
 from evaluation import classify, evaluate
-from mnist import load_data, to_pixels
+from mnist_images import load_data, to_pixels
 
 SEEDS = (0, 1, 2)
 ABLATION_SEEDS = (0, 1, 2, 3, 4)
@@ -53,7 +54,7 @@ class Evaluator:
         self.real = grade.features(self.classifier, to_pixels(self.data.x_train))
 
     def distance(self, images):
-        return grade.frechet_distance(self.real, grade.features(self.classifier, images))
+        return evaluation.frechet_distance(self.real, grade.features(self.classifier, images))
 
     def measure(self, model, loss, seed):
         """The figures of `COLUMNS` of a model, the last three for a CVAE alone."""
@@ -62,8 +63,8 @@ class Evaluator:
         used = np.sum(test.mu.var(axis=0) > 0.01)
         row = [loss, test.loss, test.kl, used, self.distance(images)]
         if isinstance(model, vae.CVAE):
-            matrix = grade.confusion_matrix(digits, grade.read_digits(self.classifier, images))
-            accuracy = grade.accuracy(matrix)
+            matrix = evaluation.confusion_matrix(digits, grade.read_digits(self.classifier, images))
+            accuracy = evaluation.accuracy(matrix)
             read = np.argmax(classify(model, to_pixels(self.data.x_test)), axis=1)
             row += [accuracy.all, accuracy.worst, 100 * np.mean(read == self.data.y_test)]
         return row

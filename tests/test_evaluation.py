@@ -36,7 +36,7 @@ def test_evaluate_is_the_average_loss_of_the_test_images(small_mnist, monkeypatc
 def three_classes():
     """A CVAE of three classes and 8 x 8 pixels with random weights, and images."""
     rng = np.random.default_rng(0)
-    model = vae.CVAE(64, num_classes=3, latent_size=2)
+    model = vae.CVAE(64, num_classes=3, latent_size=2, hidden_dim=32)
     model.set_weights([rng.normal(0, 0.2, weights.shape) for weights in model.get_weights()])
     return model, rng.uniform(size=(20, 1, 8, 8)).astype(np.float32)
 
@@ -58,7 +58,7 @@ def test_the_class_of_an_image_is_by_bayes_rule(three_classes):
 def test_a_class_is_read_under_mixed_precision(three_classes):
     model, x = three_classes
     with keras_setting(policy="mixed_float16"):
-        half = vae.CVAE(64, num_classes=3, latent_size=2)
+        half = vae.CVAE(64, num_classes=3, latent_size=2, hidden_dim=32)
         half.set_weights(model.get_weights())
         read = evaluation.classify(half, x)
     assert read.dtype == tf.float32

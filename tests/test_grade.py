@@ -4,6 +4,7 @@ import json
 import shutil
 
 import assignment
+import evaluation
 import files
 import grade
 import numpy as np
@@ -12,7 +13,7 @@ import tensorflow as tf
 import vae
 from conftest import arguments, full_disk, keras_setting, same_weights
 from errors import exit_status
-from mnist import ARRAYS, to_pixels
+from mnist_images import ARRAYS, to_pixels
 
 
 def test_accuracy_counts_by_digit():
@@ -20,9 +21,9 @@ def test_accuracy_counts_by_digit():
     read = condition.copy()
     read[36:38] = 4  # two of the four nines are read as fours
     read[0] = 6
-    matrix = grade.confusion_matrix(condition, read)
+    matrix = evaluation.confusion_matrix(condition, read)
     assert (matrix[9, 4], matrix[4, 9], matrix[0, 6], matrix[9, 9], matrix.sum()) == (2, 0, 1, 2, 40)
-    assert grade.accuracy(matrix) == (92.5, 50.0, 9)
+    assert evaluation.accuracy(matrix) == (92.5, 50.0, 9)
 
 
 @pytest.mark.parametrize("loss, minutes, passed", [(119.9, 29.9, 2), (120, 29.9, 1), (119.9, 30, 1), (np.nan, 31, 0)])
@@ -56,10 +57,10 @@ def test_the_distance_of_two_gaussians_is_the_closed_form():
     a = gaussian(rng, [1.0, 0.0, 2.0], [1.0, 2.0, 0.5])
     b = gaussian(rng, [0.0, 2.0, 2.0], [3.0, 1.0, 0.5])
     expected = (1 + 4) + (4 + 1)
-    assert grade.frechet_distance(a, b) == pytest.approx(expected, rel=1e-9)
+    assert evaluation.frechet_distance(a, b) == pytest.approx(expected, rel=1e-9)
     turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
-    assert grade.frechet_distance(a @ turn, b @ turn) == pytest.approx(expected, rel=1e-9)
-    assert grade.frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
+    assert evaluation.frechet_distance(a @ turn, b @ turn) == pytest.approx(expected, rel=1e-9)
+    assert evaluation.frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
 
 
 def test_the_distance_of_covariances_that_do_not_commute():
@@ -69,13 +70,13 @@ def test_the_distance_of_covariances_that_do_not_commute():
     c1, c2 = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     root = np.sqrt(np.trace(c1 @ c2) + 2 * np.sqrt(np.linalg.det(c1 @ c2)))
     means = np.sum((a.mean(axis=0) - b.mean(axis=0)) ** 2)
-    assert grade.frechet_distance(a, b) == pytest.approx(means + np.trace(c1) + np.trace(c2) - 2 * root, rel=1e-6)
+    assert evaluation.frechet_distance(a, b) == pytest.approx(means + np.trace(c1) + np.trace(c2) - 2 * root, rel=1e-6)
 
 
 def test_a_feature_that_is_always_the_same_is_no_trouble():
     a = np.random.default_rng(0).normal(size=(50, 4))
     a[:, 2] = 0
-    assert grade.frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
+    assert evaluation.frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
 
 
 # ------------------------------------------------------------------------------------------------------- the classifier
@@ -98,7 +99,7 @@ def test_the_classifier_reads_digits_and_the_distance_grows_with_blur_and_samene
     real = grade.features(trained, to_pixels(digits.x_train))
     blurred = tf.nn.avg_pool2d(images[:, 0, :, :, None], 3, 1, "SAME").numpy()[:, None, :, :, 0]
     alike = images[np.repeat(np.arange(50), 10)]
-    distances = [grade.frechet_distance(real, grade.features(trained, x)) for x in (images, alike, blurred)]
+    distances = [evaluation.frechet_distance(real, grade.features(trained, x)) for x in (images, alike, blurred)]
     assert distances[0] < 0.5 * min(distances[1:])
 
 

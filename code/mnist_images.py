@@ -1,4 +1,4 @@
-"""Where the images come from, and what is checked of them: MNIST, or digits drawn from fonts where there is none."""
+"""Where the images come from: MNIST, or digits drawn from fonts where there is none."""
 
 import functools
 import os
@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from checks import check_labels
 from errors import InputError
 
 MNIST_CHECKSUM = 0x1939F699  # CRC-32 of the bytes of x_train, y_train, x_test and y_test
@@ -28,31 +29,42 @@ class Data(NamedTuple):
 def load_data():
     """MNIST from the file `$MNIST_NPZ`, else through Keras (its cache or its download), else digits drawn from fonts.
 
-    Returns `Data`, which is kept until `$MNIST_NPZ` changes. InputError if `$MNIST_NPZ` is not a valid file.
+    Returns `Data`, which is kept until one of these is another. InputError if `$MNIST_NPZ` is not a valid file.
     """
-    return load_data_from(os.environ.get("MNIST_NPZ"))
+    path = os.environ.get("MNIST_NPZ")
+    if not path:
+        return load_data_by(tf.keras.datasets.mnist.load_data)
+    try:
+        changed = os.stat(path).st_mtime_ns
+    except OSError as error:
+        raise invalid_file(path, error) from error
+    return read_file(path, changed)
 
 
 @functools.lru_cache(maxsize=1)
-def load_data_from(path):
-    """As `load_data`, for a path, or None or "" if there is none."""
-    if path:
-        return read_file(path)
+def load_data_by(load):
+    """The data that a function such as Keras' returns, or digits drawn from fonts if it fails."""
     try:
-        train, test = tf.keras.datasets.mnist.load_data()
+        train, test = load()
     except Exception as error:  # Keras raises a bare Exception where the download fails
         return draw_digits(error)
     return new_data("Keras' mnist.npz", *train, *test)
 
 
-def read_file(path):
-    """The data of a file in the format of Keras' mnist.npz. InputError if it is missing or not valid."""
+@functools.lru_cache(maxsize=1)
+def read_file(path, changed):
+    """The data of a file in the format of Keras' mnist.npz, `changed` at that time. InputError if it is not valid."""
     try:
         with np.load(path) as archive:
             arrays = [archive[name] for name in ARRAYS]
         return new_data(pathlib.Path(path).name, *arrays)
     except Exception as error:  # NumPy, zip and deflate raise many kinds
-        raise InputError(f"MNIST_NPZ={path} is not a valid mnist.npz ({error}): unset it, or use another") from error
+        raise invalid_file(path, error) from error
+
+
+def invalid_file(path, error):
+    """What to raise for a file that cannot be used."""
+    return InputError(f"MNIST_NPZ={path} is not a valid mnist.npz ({error}): unset it, or use another")
 
 
 def draw_digits(reason):
@@ -86,43 +98,6 @@ def check_arrays(x, y):
         got = f"{x.dtype} {x.shape} and {y.dtype} {y.shape}"
         raise InputError(f"images must be uint8 (N, 28, 28) and labels (N,) from 0 to 9, got {got}")
     return check_labels(y, 10)
-
-
-def check_images(images, input_size=None):
-    """Images as a float32 tensor. InputError if a pixel is not in [0, 1].
-
-    With an `input_size` also if they are not (N, 1, H, W), where H and W are its root.
-    """
-    images = tf.convert_to_tensor(images)
-    if input_size is not None:
-        image_size = round(input_size**0.5)
-        if images.shape[1:] != (1, image_size, image_size):
-            raise InputError(f"images must be (N, 1, {image_size}, {image_size}), got {tuple(images.shape)}")
-    check_range("pixels", images, 0, 1)
-    return tf.cast(images, tf.float32)
-
-
-def check_labels(labels, num_classes):
-    """Labels, numbers or strings of them, as an int32 array. InputError if one is not from 0 to C - 1."""
-    labels = np.asarray(labels)
-    try:
-        numbers = labels.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"labels must be whole numbers: {error}") from error
-    check_range("labels", numbers, 0, num_classes - 1)
-    if (numbers % 1).any():
-        raise InputError(f"labels must be whole numbers, got {numbers[numbers % 1 > 0][0]}")
-    return numbers.astype(np.int32)
-
-
-def check_range(name, values, low, high):
-    """InputError if one of the values is not from `low` to `high`."""
-    if not np.size(values):
-        return
-    smallest = float(np.min(values))
-    largest = float(np.max(values))
-    if not low <= smallest <= largest <= high:  # nor if one is not a number
-        raise InputError(f"{name} must be from {low} to {high}, got {smallest:g} to {largest:g}")
 
 
 def to_pixels(images):

@@ -3,8 +3,9 @@
 import inspect
 import zlib
 
+import checks
 import matplotlib
-import mnist
+import mnist_images
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -34,17 +35,17 @@ def test_a_file_is_read_as_it_is_and_gives_the_data_its_name(small_mnist):
 def test_labels_may_be_strings_or_whole_floats(kind):
     """OpenML's MNIST has strings."""
     strings = np.array(list("0123456789") * 2, kind)
-    arrays = [small_arrays(20)[name] for name in mnist.ARRAYS]
-    data = mnist.new_data("openml", arrays[0], strings, *arrays[2:])
+    arrays = [small_arrays(20)[name] for name in mnist_images.ARRAYS]
+    data = mnist_images.new_data("openml", arrays[0], strings, *arrays[2:])
     assert data.y_train.numpy().tolist() == list(range(10)) * 2
 
 
 def test_another_file_is_read_in_the_same_process(tmp_path, monkeypatch):
     set_mnist(monkeypatch, tmp_path / "a.npz")
-    first = mnist.load_data()
-    assert mnist.load_data() is first  # kept, while it is the same
+    first = mnist_images.load_data()
+    assert mnist_images.load_data() is first  # kept, while it is the same
     set_mnist(monkeypatch, tmp_path / "b.npz", y_train=np.full(20, 7))
-    assert mnist.load_data().name == "b.npz" and set(mnist.load_data().y_train.numpy()) == {7}
+    assert mnist_images.load_data().name == "b.npz" and set(mnist_images.load_data().y_train.numpy()) == {7}
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_another_file_is_read_in_the_same_process(tmp_path, monkeypatch):
 def test_a_file_that_is_not_valid_is_one_line(tmp_path, monkeypatch, changes, message):
     set_mnist(monkeypatch, tmp_path / "bad.npz", **changes)
     with pytest.raises(InputError, match=message) as error:
-        mnist.load_data()
+        mnist_images.load_data()
     assert "bad.npz" in str(error.value) and "unset it" in str(error.value) and "\n" not in str(error.value)
 
 
@@ -76,28 +77,28 @@ def test_a_file_that_is_no_archive_or_missing_is_refused(tmp_path, monkeypatch, 
         (tmp_path / "bad.npz").write_bytes(content)
     monkeypatch.setenv("MNIST_NPZ", str(tmp_path / "bad.npz"))
     with pytest.raises(InputError, match="bad.npz .* unset it"):
-        mnist.load_data()
+        mnist_images.load_data()
 
 
 def test_an_archive_without_one_of_the_arrays_is_refused(tmp_path, monkeypatch):
     np.savez(tmp_path / "bad.npz", x_train=small_arrays()["x_train"])
     monkeypatch.setenv("MNIST_NPZ", str(tmp_path / "bad.npz"))
     with pytest.raises(InputError, match="y_train"):
-        mnist.load_data()
+        mnist_images.load_data()
 
 
 def test_data_is_named_mnist_if_it_is_mnist_s_to_the_last_byte(monkeypatch):
     arrays = small_arrays(20)
-    everything = b"".join(arrays[name].astype(np.uint8).tobytes() for name in mnist.ARRAYS)
-    monkeypatch.setattr(mnist, "MNIST_CHECKSUM", zlib.crc32(everything))  # as if these arrays were MNIST's
-    assert mnist.new_data("other", *arrays.values()).name == "MNIST"
+    everything = b"".join(arrays[name].astype(np.uint8).tobytes() for name in mnist_images.ARRAYS)
+    monkeypatch.setattr(mnist_images, "MNIST_CHECKSUM", zlib.crc32(everything))  # as if these arrays were MNIST's
+    assert mnist_images.new_data("other", *arrays.values()).name == "MNIST"
     arrays["y_test"][-1] = 0
-    assert mnist.new_data("other", *arrays.values()).name == "other"
+    assert mnist_images.new_data("other", *arrays.values()).name == "other"
 
 
 @needs_mnist
 def test_real_mnist_is_read_and_named():
-    data = mnist.load_data()
+    data = mnist_images.load_data()
     assert data.name == "MNIST"
     assert np.bincount(data.y_test).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 
@@ -108,9 +109,9 @@ def test_real_mnist_is_read_and_named():
 @pytest.fixture
 def without_file(monkeypatch):
     monkeypatch.delenv("MNIST_NPZ", raising=False)
-    mnist.load_data_from.cache_clear()
+    mnist_images.load_data_by.cache_clear()
     yield
-    mnist.load_data_from.cache_clear()
+    mnist_images.load_data_by.cache_clear()
 
 
 def test_without_a_file_keras_gives_mnist(without_file, monkeypatch, capsys):
@@ -119,7 +120,7 @@ def test_without_a_file_keras_gives_mnist(without_file, monkeypatch, capsys):
     for value in (None, ""):
         if value is not None:
             monkeypatch.setenv("MNIST_NPZ", value)
-        data = mnist.load_data()
+        data = mnist_images.load_data()
         np.testing.assert_array_equal(data.x_train, x_train)
         np.testing.assert_array_equal(data.y_test, y_test)
     assert capsys.readouterr().err == ""
@@ -133,7 +134,7 @@ def test_without_mnist_digits_are_rendered_with_a_warning(without_file, monkeypa
     arrays = small_arrays(20)
     drawn = (arrays["x_train"], arrays["y_train"]), (arrays["x_test"], arrays["y_test"])
     monkeypatch.setattr("rendered_digits.rendered_digits", lambda: drawn)
-    data = mnist.load_data()
+    data = mnist_images.load_data()
     captured = capsys.readouterr()
     assert "NOT MNIST" in captured.err and "no network" in captured.err and captured.out == ""
     assert data.name == "rendered digits, not MNIST"
@@ -188,11 +189,11 @@ def test_another_seed_gives_other_digits_also_more_than_are_drawn_at_once(digits
 @pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float64])
 def test_images_from_0_to_1_are_given_as_float32(dtype):
     images = np.resize([0, 1, 1], (2, 1, 4, 4)).astype(dtype)
-    checked = mnist.check_images(images, 16)
+    checked = checks.check_images(images, 16)
     assert checked.dtype == tf.float32
     np.testing.assert_array_equal(checked, images)
-    assert mnist.check_images(images.tolist()).shape == (2, 1, 4, 4)
-    assert mnist.check_images(images[:0], 16).shape == (0, 1, 4, 4)
+    assert checks.check_images(images.tolist()).shape == (2, 1, 4, 4)
+    assert checks.check_images(images[:0], 16).shape == (0, 1, 4, 4)
 
 
 @pytest.mark.parametrize(
@@ -206,32 +207,32 @@ def test_images_from_0_to_1_are_given_as_float32(dtype):
 )
 def test_pixels_outside_of_0_and_1_are_refused(pixels, found):
     with pytest.raises(InputError, match=f"pixels must be from 0 to 1, got {found}$"):
-        mnist.check_images(np.resize(pixels, (2, 1, 4, 4)))
+        checks.check_images(np.resize(pixels, (2, 1, 4, 4)))
 
 
 def test_images_of_0_to_255_are_refused():
     with pytest.raises(InputError, match="pixels must be from 0 to 1, got 0 to 255"):
-        mnist.check_images(small_arrays(20)["x_train"][:, None], 784)
+        checks.check_images(small_arrays(20)["x_train"][:, None], 784)
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 4, 1), (2, 16), (2, 1, 2, 8), (2, 1, 5, 5), (2, 3, 4, 4)])
 def test_images_of_other_shapes_are_refused_where_the_shape_is_known(shape):
     images = np.zeros(shape)
     with pytest.raises(InputError) as error:
-        mnist.check_images(images, 16)
+        checks.check_images(images, 16)
     assert str(error.value) == f"images must be (N, 1, 4, 4), got {shape}"
-    assert mnist.check_images(images).shape == shape
+    assert checks.check_images(images).shape == shape
 
 
 @pytest.mark.parametrize("labels", [[0, 3, 1], ["0", "3", "1"], [b"0", b"3", b"1"], [0.0, 3.0, 1.0]])
 def test_labels_are_given_as_int32(labels):
-    checked = mnist.check_labels(labels, 4)
+    checked = checks.check_labels(labels, 4)
     assert checked.dtype == np.int32 and checked.tolist() == [0, 3, 1]
-    assert mnist.check_labels(tf.constant(labels), 4).tolist() == [0, 3, 1]
+    assert checks.check_labels(tf.constant(labels), 4).tolist() == [0, 3, 1]
 
 
 def test_no_labels_are_valid_labels():
-    assert mnist.check_labels([], 4).shape == (0,)
+    assert checks.check_labels([], 4).shape == (0,)
 
 
 @pytest.mark.parametrize(
@@ -248,11 +249,11 @@ def test_no_labels_are_valid_labels():
 )
 def test_labels_that_are_no_class_are_refused(labels, message):
     with pytest.raises(InputError, match=message):
-        mnist.check_labels(labels, 4)
+        checks.check_labels(labels, 4)
 
 
 def test_pixels_are_bytes_divided_by_255_with_a_channel():
     images = small_arrays(3)["x_train"]
-    pixels = mnist.to_pixels(images)
+    pixels = mnist_images.to_pixels(images)
     assert pixels.dtype == tf.float32
     np.testing.assert_allclose(pixels, images[:, None] / 255, rtol=1e-6)

@@ -1,0 +1,44 @@
+"""A step of training as a graph, which is faster than the same step line by line."""
+
+import weakref
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+from muon import schedule_of
+
+
+class Compiled(NamedTuple):
+    """A model's compiled step, and what it was made for."""
+
+    step: Callable
+    objects: list  # the optimizer and the trained variables
+    schedule: dict  # of the learning rate, if the caller has set one; else None
+
+
+compiled = weakref.WeakKeyDictionary()  # of each model, for as long as it lives: a graph would keep its weights
+
+
+def compiled_step(train_step, model, batch, is_cvae):
+    """`train_step` as a graph for a model and batches like this one, of any size.
+
+    It is kept from epoch to epoch, and made anew if the model's optimizer, schedule or trained variables are others.
+    """
+    objects = [model.optimizer, *model.trainable_variables]
+    schedule = schedule_of(model.optimizer)
+    known = compiled.get(model)
+    if known is None or known.schedule != schedule or not same_objects(known.objects, objects):
+        step = tf.function(train_step, autograph=False)  # autograph's cache would keep the model alive
+        compiled[model] = Compiled(step, objects, schedule)
+    step = compiled[model].step
+    images, labels = batch
+    any_images = tf.TensorSpec((None, *images.shape[1:]), images.dtype)
+    any_labels = tf.TensorSpec((None,), labels.dtype)
+    # Traced here and not by its first call, of which TensorFlow would warn after a few models
+    step.get_concrete_function(model, any_images, any_labels, is_cvae)
+    return step
+
+
+def same_objects(a, b):
+    """Whether two lists hold the same objects."""
+    return len(a) == len(b) and all(x is y for x, y in zip(a, b))
