@@ -59,7 +59,7 @@ def test_a_page_of_one_model_has_its_weights_and_the_statistics_of_its_latents(o
     model.decoder.get_layer("pixels").kernel.assign(np.zeros((384, 784)))  # grey images, whatever z is
     save(model)
     assert exit_status(lambda: explore.main([])) == 0
-    assert "explore.html, 1.3 MB, shows the VAE\n" in capsys.readouterr().out
+    assert "explore.html, 1.7 MB, shows the VAE\n" in capsys.readouterr().out
     models = models_of(outputs)
     assert models.keys() == {"vae"}
     described = models["vae"]
