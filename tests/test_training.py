@@ -1,5 +1,6 @@
 """The handout's functions of data and training, called as its graders and notebooks call them."""
 
+import argparse
 import copy
 import gc
 import inspect
@@ -278,6 +279,75 @@ def test_the_encoder_may_be_replaced_between_two_epochs():
     before = model.encoder.get_weights()
     train(model, loader())
     assert not same_weights(before, model.encoder.get_weights()) and steps_of(model) == 6
+
+
+@pytest.mark.parametrize("args", [None, argparse.Namespace(), arguments(muon.PEAK)])
+def test_without_a_learning_rate_the_default_counts(args):
+    model = new(vae.VAE)
+    assignment.train_vae(model, loader(), args)
+    assert float(model.optimizer.schedule.peak.numpy()) == pytest.approx(1.4e-3)
+
+
+def test_what_a_batch_has_behind_images_and_labels_is_left_out():
+    totals = []
+    for others in ((), (np.zeros(16),), (None, "x")):
+        model = without_noise(new(vae.CVAE))
+        model.set_weights([np.random.default_rng(0).normal(0, 0.1, w.shape) for w in model.get_weights()])
+        without_noise(model)
+        totals.append(train(model, [(x, y, *others) for x, y in loader()]))
+    assert totals[0] == totals[1] == totals[2]
+
+
+@pytest.mark.parametrize("batch_size", [511, 512])
+def test_fit_a_loop_of_one_s_own_and_train_vae_are_the_same_training(batch_size):
+    """With one optimizer each, made by one function; without noise, step by step."""
+    rng = np.random.default_rng(0)
+    x = np.float32(rng.uniform(size=(3 * batch_size, 1, 8, 8)))
+    y = rng.integers(0, 10, len(x))
+    c = np.eye(10, dtype=np.float32)[y]
+    pairs = tf.data.Dataset.from_tensor_slices(((x, c),)).batch(batch_size)
+    labelled = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
+    weights = [rng.normal(0, 0.1, w.shape) for w in new(vae.CVAE).get_weights()]
+
+    def by_fit(model):
+        model.compile(optimizer=muon.new_optimizer(model, batch_size))
+        model.fit(pairs, verbose=0)
+
+    def by_a_loop(model):
+        model.optimizer = muon.new_optimizer(model, batch_size)
+        for ((images, classes),) in pairs:
+            with tf.GradientTape() as tape:
+                x_hat, mu, logvar = model(images, classes)
+                loss = vae.loss_function(x_hat, images, mu, logvar)
+            gradients = tape.gradient(loss, model.trainable_variables)
+            model.optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+
+    def by_train_vae(model):
+        train(model, labelled, arguments(muon.PEAK))
+
+    trained = []
+    for way in (by_train_vae, by_fit, by_a_loop):
+        model = new(vae.CVAE)
+        model.set_weights(weights)
+        way(without_noise(model))
+        assert steps_of(model) == 3
+        trained.append(model.get_weights())
+    for others in trained[1:]:
+        for ours, theirs, start in zip(trained[0], others, weights):
+            np.testing.assert_allclose(theirs, ours, atol=1e-4 * np.abs(ours - start).max() + 1e-6)
+
+
+def test_after_other_batches_the_optimizer_goes_on_as_it_is():
+    model = new(vae.VAE)
+    for batch in (16, 8, 48):
+        train(model, loader(48, batch))
+    assert steps_of(model) == 3 + 6 + 1 and model.optimizer.schedule.batch_size == 16
+
+
+def test_many_models_are_no_reason_for_a_warning(caplog):
+    for _ in range(7):
+        train(new(vae.VAE), loader(16, 16))
+    assert "retracing" not in caplog.text
 
 
 def test_fit_and_train_vae_take_turns():
