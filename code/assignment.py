@@ -9,7 +9,7 @@ import itertools
 import os
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # of TensorFlow's messages the errors alone, once it is imported
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what fails raises; the messages are of machines without a GPU
 if __name__ == "__main__":
     os.environ["MPLBACKEND"] = "agg"  # it draws to files, whatever a notebook's environment says
 
@@ -25,6 +25,7 @@ from graphs import compiled_step
 from mnist_images import load_data, to_pixels
 from muon import PEAK, rate_at, set_optimizer
 from pictures import draw_grid, draw_latent_space, draw_losses
+from precision import PRECISIONS, choose_precision, computing_in, in_float32
 from progress import ProgressBar
 from weights import kind_of, load_model, load_weights, save_model_weights, weights_path  # noqa: F401
 
@@ -224,33 +225,42 @@ def main(args):
         model, record = load_model(kind.__name__.lower())
         pictures = []
     else:
-        model = kind(args.input_size, latent_size=args.latent_size)
         data = load_data()
+        model = new_model(kind, args)
         record, mu = train_and_save(model, data, args)
+        model = in_float32(model)
         pictures = show_training(model, data, record["history"], mu)
     if model.latent_size != args.latent_size:
-        print(
-            f"The saved weights have {model.latent_size} latents, which are used: not --latent_size {args.latent_size}"
-        )
+        print(f"The weights are of {model.latent_size} latents: --latent_size {args.latent_size} is not used")
     pictures += show_samples(model, record.get("data"))
     names = ", ".join(path.name for path in pictures)
     print(f"In {files.OUTPUTS}: {names}; the weights are in {weights_path(kind_of(model)).name}")
+
+
+def new_model(kind, args):
+    """A new model of the kind `VAE` or `CVAE`, in the precision that suits the machine or is asked for."""
+    precision = getattr(args, "precision", "auto")
+    if not hasattr(kind, "decode"):  # a class of another person's vae.py, which may not be made for it
+        precision = "float32"
+    with computing_in(choose_precision(precision)):
+        return kind(args.input_size, latent_size=args.latent_size)
 
 
 def train_and_save(model, data, args):
     """Trains a model; after each epoch evaluates it on the test images and saves it.
 
     Returns the record that is saved with the weights, a dictionary of `data`, the name of the data; `seed`, a number or
-    None; and `history`, a list of dictionaries of nats per image, `train_loss`, `test_reconstruction` and `test_kl`,
-    one for each epoch. And the posterior means of the test images, (N, Z). InputError if the loss is not finite: the
-    weights of the epoch before stay saved.
+    None; `precision`, "float32" or "bfloat16"; and `history`, a list of dictionaries of nats per image, `train_loss`,
+    `test_reconstruction` and `test_kl`, one for each epoch. And the posterior means of the test images, (N, Z).
+    InputError if the loss is not finite: the weights of the epoch before stay saved.
     """
     train_loader = load_mnist(args.batch_size)
-    print(f"Training a {type(model).__name__} on {data.name}, {len(train_loader)} batches of {args.batch_size}")
-    record = {"data": data.name, "seed": getattr(args, "seed", None), "history": []}
+    about = f"{data.name}, {len(train_loader)} batches of {args.batch_size}, in {model.compute_dtype}"
+    print(f"Training a {type(model).__name__} on {about}")
+    record = {"data": data.name, "seed": getattr(args, "seed", None), "precision": model.compute_dtype, "history": []}
     for epoch in range(1, args.num_epochs + 1):
         train_loss = train_vae(model, train_loader, args, args.is_cvae) / len(train_loader)
-        test = evaluate(model, data)
+        test = evaluate(in_float32(model), data)
         if not np.isfinite(train_loss + test.loss):
             raise InputError(f"the loss is no longer a number in epoch {epoch}: try a smaller --learning_rate")
         losses = {"train_loss": train_loss, "test_reconstruction": test.reconstruction, "test_kl": test.kl}
@@ -296,6 +306,8 @@ def parseArguments(argv=None):
         f"peak at batch size 128; times (B/128)^0.75 at B, which is {rate_at(1024):.2g} at 1024 (default: {PEAK})"
     )
     parser.add_argument("--learning_rate", type=float, default=PEAK, help=help_text)
+    help_text = "what the network computes with; auto: bfloat16 where that is much faster (default: auto)"
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help=help_text)
     parser.add_argument("--seed", type=int, help="0 to 4294967295, for a run that can be repeated")
     args = parser.parse_args(argv)
     limits = {"batch_size": 10**6, "num_epochs": 10**6, "latent_size": 10**4, "learning_rate": 1}

@@ -150,24 +150,26 @@ def orthogonalise(matrix, dtype="float32"):
     return tf.cast(x, matrix.dtype)
 
 
-def new_optimizer(model, batch_size=1024, peak=PEAK):
+def new_optimizer(model, batch_size=1024, peak=PEAK, **options):
     """A `MuonAdam` for a model that is trained in batches of one size: for `train_vae`, `fit` or a loop of one's own.
 
-    `peak` is the learning rate after the warm-up, at a batch size of 128: see `WarmUpThenDecay`. With batches of fewer
-    than 512 images it is Adam for every kernel.
+    `peak` is the learning rate after the warm-up, at a batch size of 128: see `WarmUpThenDecay`. `options` are
+    `MuonAdam`'s, in place of those that suit the model.
     """
-    layers = muon_layers(model) if batch_size >= MIN_MUON_BATCH_SIZE else ()
-    optimizer = MuonAdam(WarmUpThenDecay(peak, batch_size), muon_layers=layers, muon_dtype=muon_dtype(model))
+    suited = {"muon_layers": muon_layers(model, batch_size), "muon_dtype": muon_dtype(model)}
+    optimizer = MuonAdam(WarmUpThenDecay(peak, batch_size), **{**suited, **options})
     build_for(optimizer, model)
     return optimizer
 
 
-def muon_layers(model):
-    """The names of the layers of a model whose kernels get Muon's update.
+def muon_layers(model, batch_size=1024):
+    """The names of the layers of a model whose kernels get Muon's update: none for batches of fewer than 512 images.
 
     Of a VAE those from one hidden layer to the next, in both networks. Of a CVAE the decoder's alone, and that of the
     pixels: if the encoder's get it as well, fewer samples are the digit asked for.
     """
+    if batch_size < MIN_MUON_BATCH_SIZE:
+        return ()
     if hasattr(model, "num_classes"):
         return ("decoder_2", "decoder_3", "pixels")
     return ("encoder_2", "encoder_3", "decoder_2", "decoder_3")

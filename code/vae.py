@@ -114,6 +114,7 @@ class VAE(ElboModel):
                 hidden_layer(self.hidden_dim, "decoder_2"),
                 hidden_layer(self.hidden_dim, "decoder_3"),
                 pixel_layer(self.input_size),  # (N, H_d) -> (N, D)
+                layers.Activation("sigmoid", dtype="float32"),  # in float16 a sigmoid would reach 1
                 layers.Reshape((1, self.image_size, self.image_size), dtype="float32"),  # (N, D) -> (N, 1, H, W)
             ],
             name="decoder",
@@ -171,6 +172,7 @@ class CVAE(ElboModel):
                 hidden_layer(self.hidden_dim, "decoder_2"),
                 hidden_layer(self.hidden_dim, "decoder_3"),
                 pixel_layer(self.input_size),  # (N, H_d) -> (N, D)
+                layers.Activation("sigmoid", dtype="float32"),  # in float16 a sigmoid would reach 1
                 layers.Reshape((1, self.image_size, self.image_size), dtype="float32"),  # (N, D) -> (N, 1, H, W)
             ],
             name="decoder",
@@ -249,15 +251,13 @@ PIXEL_BIAS = -2.0  # sigmoid(-2) = 0.12 is near MNIST's mean pixel of 0.13
 
 
 def pixel_layer(input_size):
-    """The decoder's last linear layer with sigmoid, (N, H_d) -> (N, D).
+    """The decoder's last linear layer, (N, H_d) -> (N, D), whose outputs are the logits of the pixels.
 
     At first all images are one grey near the mean pixel: with a random kernel they would be noise, which takes the
-    first steps to unlearn. float32 always: in float16 a sigmoid would reach 1.
+    first steps to unlearn.
     """
     bias = tf.keras.initializers.Constant(PIXEL_BIAS)
-    return layers.Dense(
-        input_size, "sigmoid", kernel_initializer="zeros", bias_initializer=bias, dtype="float32", name="pixels"
-    )
+    return layers.Dense(input_size, kernel_initializer="zeros", bias_initializer=bias, name="pixels")
 
 
 # A one-hot is a single 1 among H x W pixels or Z latents, and the networks would hardly use it: z would encode part of
