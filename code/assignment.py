@@ -127,13 +127,12 @@ def show_vae_images(model, latent_size, data_name=None):
 
 
 def show_vae_interpolation(model, latent_size, data_name=None):
-    """Draws `outputs/show_vae_interpolation.png`: 12 x 12 images between four samples from the prior, the corners."""
-    corners = tf.random.normal((4, latent_size)).numpy()
-    ends = np.linspace((1, 0), (0, 1), 12)  # along a side of the square, the shares of its two ends
-    shares = np.kron(ends, ends)  # (144, 4), of the corners
-    z = shares @ corners  # (144, Z)
+    """Draws `outputs/show_vae_interpolation.png`: 12 rows of images between two samples of the prior, 12 in a row."""
+    first, last = tf.random.normal((2, 12, latent_size))
+    z = tf.linspace(first, last, 12, axis=1)  # (12, 12, Z), the images of a row are one step apart
+    images = model.decoder(tf.reshape(z, (-1, latent_size)))
     path = files.OUTPUTS / "show_vae_interpolation.png"
-    draw_grid(path, model.decoder(z), 12, title(model, "between four samples", data_name))
+    draw_grid(path, images, 12, title(model, "each row goes from one sample to another", data_name))
     return path
 
 

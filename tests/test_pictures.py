@@ -86,17 +86,16 @@ def test_the_vae_s_picture_is_ten_samples_of_the_prior(drawn):
     assert len(np.unique(noise)) == 150 and abs(noise.mean()) < 0.3 and abs(noise.std() - 1) < 0.25
 
 
-def test_the_interpolation_goes_between_its_corners(drawn):
+def test_a_row_of_the_interpolation_goes_in_equal_steps_between_two_samples_of_its_own(drawn):
     assignment.show_vae_interpolation(StandIn(), 15)
     z = cells(drawn["show_vae_interpolation.png"])[:, :, :15, 0]
     assert z.shape == (12, 12, 15)
-    corners = z[[0, 0, -1, -1], [0, -1, 0, -1]]
-    assert len(np.unique(corners)) == 60 and abs(corners.std() - 1) < 0.35
-    for i in (0, 4, 11):
-        for j in (0, 7, 11):
-            s, t = i / 11, j / 11
-            expected = (1 - s) * ((1 - t) * corners[0] + t * corners[1]) + s * ((1 - t) * corners[2] + t * corners[3])
-            np.testing.assert_allclose(z[i, j], expected, atol=1e-5)
+    first, last = z[:, 0], z[:, 11]
+    ends = np.stack([first, last])
+    assert len(np.unique(ends)) == ends.size  # 24 samples, no two of which have a number in common
+    assert abs(ends.mean()) < 0.25 and abs(ends.std() - 1) < 0.2
+    for step in range(12):
+        np.testing.assert_allclose(z[:, step], first + step / 11 * (last - first), atol=1e-5)
 
 
 def test_the_manifold_is_the_plane_at_the_prior_s_quantiles(drawn):
