@@ -118,11 +118,15 @@ def train_vae(model, train_loader, args, is_cvae=False):
 
 
 # -------------------------------------------------------------------------------------------------------- pictures
+LOSS_LIMIT = 120  # nats per image, of the training loss after LIMIT_EPOCH epochs (handout, "Train our VAE")
+LIMIT_EPOCH = 5
+
+
 def show_vae_images(model, latent_size, data_name=None):
     """Draws `outputs/show_vae_images.png`: 10 samples from the prior. `data_name` is for the title."""
     z = tf.random.normal((10, latent_size))
     path = files.OUTPUTS / "show_vae_images.png"
-    draw_grid(path, model.decoder(z), 10, title(model, "samples", data_name))
+    draw_grid(path, model.decoder(z), 5, title(model, "samples", data_name), image_inches=1)
     return path
 
 
@@ -160,7 +164,8 @@ def show_cvae_classes(model, data):
     """Draws `outputs/cvae_classes.png`: test images, their mu decoded as each class, the class that is read framed."""
     images, labels = examples_of_each_digit(data, 1)
     mu, _ = model.encode(images, one_hot(labels, model.num_classes))
-    columns = [images]
+    gap = np.full(images.shape, np.nan)
+    columns = [images, gap]
     for class_ in range(model.num_classes):
         c = one_hot([class_] * len(images), model.num_classes)
         columns.append(model.decode(mu, c))
@@ -168,7 +173,8 @@ def show_cvae_classes(model, data):
     read = np.argmax(classify(model, images), axis=1)
     text = title(model, "test images, their z as each class, and the class read", data.name)
     path = files.OUTPUTS / "cvae_classes.png"
-    draw_grid(path, by_row, len(columns), text, row_labels=labels.numpy(), framed=1 + read)
+    headings = ["test image", "", *range(model.num_classes)]
+    draw_grid(path, by_row, len(columns), text, labels.numpy(), headings, framed=2 + read)
     return path
 
 
@@ -179,7 +185,7 @@ def show_reconstructions(model, data):
     rows = np.concatenate([images, x_hat])
     text = title(model, "test images and reconstructions", data.name)
     path = files.OUTPUTS / f"{kind_of(model)}_reconstructions.png"
-    draw_grid(path, rows, len(images), text, row_labels=["$x$", r"$\hat{x}$"])
+    draw_grid(path, rows, len(images), text, row_labels=["test image", "reconstruction"])
     return path
 
 
@@ -192,9 +198,18 @@ def examples_of_each_digit(data, count):
 def show_latent_space(model, data, mu):
     """Draws `outputs/{vae,cvae}_latent_space.png`: the test images' mu (N, Z) by digit, on two principal components."""
     axes, shares = principal_axes(mu)
+    names = [f"principal component {i + 1}, {shares[i]:.0%} of the variance" for i in (0, 1)]
     text = title(model, "posterior means of the test images", data.name)
     path = files.OUTPUTS / f"{kind_of(model)}_latent_space.png"
-    draw_latent_space(path, mu @ axes.T, shares, data.y_test, text)
+    draw_latent_space(path, mu @ axes.T, names, data.y_test, text)
+    return path
+
+
+def show_two_latents(model, data, mu):
+    """Draws `outputs/{vae,cvae}_two_latents.png`: the test images' mu (N, 2) by digit."""
+    text = title(model, "posterior means of the test images", data.name)
+    path = files.OUTPUTS / f"{kind_of(model)}_two_latents.png"
+    draw_latent_space(path, mu, ["$z_1$", "$z_2$"], data.y_test, text)
     return path
 
 
@@ -203,8 +218,9 @@ def show_losses(model, history, data_name=None):
     train = [epoch["train_loss"] for epoch in history]
     reconstruction = [epoch["test_reconstruction"] for epoch in history]
     kl = [epoch["test_kl"] for epoch in history]
+    limit = (LIMIT_EPOCH, LOSS_LIMIT)
     path = files.OUTPUTS / f"{kind_of(model)}_loss.png"
-    draw_losses(path, train, reconstruction, kl, title(model, "loss", data_name))
+    draw_losses(path, train, reconstruction, kl, limit, title(model, "loss", data_name))
     return path
 
 
@@ -273,7 +289,9 @@ def train_and_save(model, data, args):
 def show_training(model, data, history, mu):
     """Draws what needs the test images, or the losses of a run: the paths of the pictures."""
     paths = [show_losses(model, history, data.name), show_reconstructions(model, data)]
-    if mu.shape[1] > 1:
+    if mu.shape[1] == 2:
+        paths.append(show_two_latents(model, data, mu))
+    elif mu.shape[1] > 2:
         paths.append(show_latent_space(model, data, mu))
     if is_conditional(model) and hasattr(model, "decode"):  # the CVAE of another person's vae.py has no such method
         paths.append(show_cvae_classes(model, data))

@@ -1,5 +1,7 @@
 """The pictures: what each one shows, and where; and that the user's own settings of matplotlib change nothing."""
 
+import itertools
+
 import assignment
 import matplotlib
 import numpy as np
@@ -9,6 +11,8 @@ import tensorflow as tf
 import vae
 from conftest import full_disk, second_input
 from evaluation import principal_axes
+from matplotlib import colormaps
+from matplotlib.colors import to_rgba
 from matplotlib.image import imread
 from PIL import Image  # matplotlib's
 
@@ -49,7 +53,12 @@ def cells(figure):
 
 def row_labels(figure):
     """The text of each row, from the top."""
-    return [text.get_text() for text in sorted(figure.axes[0].texts, key=lambda text: text.get_position()[1])]
+    return [text.get_text() for text in figure.axes[0].get_yticklabels()]
+
+
+def column_labels(figure):
+    """The text of each column."""
+    return [text.get_text() for text in figure.axes[0].get_xticklabels()]
 
 
 def random_model(kind):
@@ -81,8 +90,8 @@ def test_row_c_of_the_cvae_s_picture_is_class_c_with_fresh_noise(drawn, num_clas
 def test_the_vae_s_picture_is_ten_samples_of_the_prior(drawn):
     assignment.show_vae_images(StandIn(), 15)
     images = cells(drawn["show_vae_images.png"])
-    assert images.shape == (1, 10, 28, 28)
-    noise = images[0, :, :15, 0]
+    assert images.shape == (2, 5, 28, 28)
+    noise = images[:, :, :15, 0]
     assert len(np.unique(noise)) == 150 and abs(noise.mean()) < 0.3 and abs(noise.std() - 1) < 0.25
 
 
@@ -113,7 +122,7 @@ def test_a_title_names_the_data_where_it_is_known(drawn):
     titles = []
     for name in ("rendered digits", None):
         assignment.show_vae_images(StandIn(), 15, name)
-        titles.append(drawn["show_vae_images.png"].texts[0].get_text())
+        titles.append(drawn["show_vae_images.png"].axes[0].get_title(loc="left"))
     assert titles[0] == titles[1] + " (rendered digits)" and "StandIn" in titles[1]
 
 
@@ -124,8 +133,10 @@ def test_a_title_names_the_data_where_it_is_known(drawn):
 def test_reconstructions_stand_below_their_images_two_of_each_digit(kind, drawn, small_mnist):
     model = random_model(kind)
     assignment.show_reconstructions(model, small_mnist)
-    images = cells(drawn[f"{kind.__name__.lower()}_reconstructions.png"])
+    figure = drawn[f"{kind.__name__.lower()}_reconstructions.png"]
+    images = cells(figure)
     assert images.shape == (2, 20, 28, 28)
+    assert row_labels(figure) == ["test image", "reconstruction"]
     chosen = [i for digit in range(10) for i in (digit, digit + 10)]  # the labels are 0 to 9, again and again
     x = small_mnist.x_test.numpy()[chosen] / np.float32(255)
     np.testing.assert_allclose(images[0], x, atol=1e-6)
@@ -141,16 +152,18 @@ def test_the_picture_of_classes_decodes_each_z_as_each_class_and_frames_the_one_
     assignment.show_cvae_classes(model, small_mnist)
     figure = drawn["cvae_classes.png"]
     images = cells(figure)
-    assert images.shape == (10, 11, 28, 28)
+    assert images.shape == (10, 12, 28, 28)
     x = small_mnist.x_test.numpy()[:10] / np.float32(255)  # the labels are 0 to 9, in this order
     np.testing.assert_allclose(images[:, 0], x, atol=1e-6)
+    assert np.isnan(images[:, 1]).all() and not np.isnan(images[:, [0, 2, 11]]).any()  # a gap
     mu = np.asarray(model(x[:, None], np.eye(10))[1])
     for row, column in ((0, 0), (2, 7), (9, 4)):
         expected = model.decoder(np.concatenate([mu[row], np.eye(10)[column]])[None].astype(np.float32))
-        np.testing.assert_allclose(images[row, 1 + column], expected[0, 0], atol=1e-5)
+        np.testing.assert_allclose(images[row, 2 + column], expected[0, 0], atol=1e-5)
     assert row_labels(figure) == list("0123456789")
+    assert column_labels(figure) == ["test image", "", *"0123456789"]
     frames = [(float(frame.get_ydata()[0]), float(frame.get_xdata()[0])) for frame in figure.axes[0].lines]
-    assert frames == [(row + 0.5, 1 + column + 0.5) for row, column in enumerate(read)]  # the middle of the image
+    assert frames == [(row + 0.5, 2 + column + 0.5) for row, column in enumerate(read)]  # the middle of the image
 
 
 def test_the_latent_space_shows_the_posterior_means_on_their_principal_axes(drawn, small_mnist):
@@ -163,30 +176,75 @@ def test_the_latent_space_shows_the_posterior_means_on_their_principal_axes(draw
     for i in (0, 1):
         sign = np.sign(axes[i] @ principal_axes(mu)[0][i])
         np.testing.assert_allclose(sign * points[:, i], expected[:, i], atol=1e-6)
-    np.testing.assert_array_equal(plot.collections[0].get_array(), np.arange(50) % 10)
-    assert len(np.unique(plot.collections[0].to_rgba(np.arange(10)), axis=0)) == 10  # ten colours
     shares = 100 * deviations**2 / np.sum(deviations**2)
     assert f"{shares[0]:.0f}%" in plot.get_xlabel() and f"{shares[1]:.0f}%" in plot.get_ylabel()
 
 
-def test_the_loss_curve_shows_each_term_by_epoch(drawn):
-    history = [
-        {"train_loss": 5.0, "test_reconstruction": 3.0, "test_kl": 1.0},
-        {"train_loss": 4.0, "test_reconstruction": 2.5, "test_kl": 0.5},
-    ]
+def test_two_latents_are_shown_as_they_are(drawn, small_mnist):
+    mu = np.random.default_rng(0).normal(size=(50, 2)) * [1, 5]
+    assignment.show_two_latents(vae.VAE(784, latent_size=2), small_mnist, mu)
+    plot = drawn["vae_two_latents.png"].axes[0]
+    np.testing.assert_array_equal(plot.collections[0].get_offsets(), mu)
+    assert (plot.get_xlabel(), plot.get_ylabel()) == ("$z_1$", "$z_2$")
+
+
+def test_each_digit_stands_at_the_median_of_its_points_in_their_colour(drawn, outputs):
+    """Of three digits only, whose colours are those that they have among ten."""
+    points = np.array([[0, 0], [2, 1], [9, 5], [-1, -3], [-2, -3], [-9, -3], [4, 4]])
+    pictures.draw_latent_space(outputs / "space.png", points, "ab", [3, 3, 3, 8, 8, 8, 6], "title")
+    plot = drawn["space.png"].axes[0]
+    texts = {text.get_text(): text for text in plot.texts}
+    places = {digit: text.get_position() for digit, text in texts.items()}
+    assert places == {"3": (2, 1), "8": (-2, -3), "6": (4, 4)}
+    shown = plot.collections[0]
+    colors = shown.to_rgba([3, 8, 6], alpha=1)
+    np.testing.assert_allclose(colors, [to_rgba(texts[digit].get_color()) for digit in "386"])
+    np.testing.assert_allclose(colors, colormaps["tab10"]([3, 8, 6]))
+    np.testing.assert_array_equal(shown.get_array(), [3, 3, 3, 8, 8, 8, 6])
+    assert shown.get_alpha() < 1 and plot.get_aspect() == 1
+
+
+def test_the_losses_are_shown_by_epoch_with_the_handout_s_limit(drawn):
+    epochs = np.arange(1, 11)
+    train, test = 100 + 150 / epochs, 100 + 100 / epochs
+    names = ("train_loss", "test_reconstruction", "test_kl")
+    history = [dict(zip(names, losses)) for losses in zip(train, test - 20, np.full(10, 20))]
     assignment.show_losses(vae.CVAE(784), history)
-    plot = drawn["cvae_loss.png"].axes[0]
-    lines = {line.get_label().split(" (")[0]: line.get_xydata().T.tolist() for line in plot.lines}
-    assert lines == {
-        "training loss": [[1, 2], [5.0, 4.0]],
-        "test loss": [[1, 2], [4.0, 3.0]],
-        "test reconstruction": [[1, 2], [3.0, 2.5]],
-        "test KL": [[1, 2], [1.0, 0.5]],
-    }
-    low, high = plot.get_ylim()
-    assert low == 0 and high > 5
-    assert len(plot.get_legend().get_texts()) == 4
-    assert all(tick == int(tick) for tick in plot.get_xticks())  # there is no epoch 1.5
+    left, right = drawn["cvae_loss.png"].axes
+    lines = {line.get_label(): line for line in left.lines}
+    expected = {"test loss": test, "reconstruction": test - 20, "KL": np.full(10, 20)}
+    assert lines.keys() == expected.keys()
+    for name, losses in expected.items():
+        np.testing.assert_allclose(lines[name].get_xydata(), np.transpose([epochs, losses]))
+    assert left.get_ylim()[0] == 0 and left.get_ylim()[1] > 200
+    *losses, epoch, limit = right.lines
+    assert [line.get_label() for line in losses] == ["training loss", "test loss"]
+    for line, expected in zip(losses, [train, test]):
+        np.testing.assert_allclose(line.get_xydata(), np.transpose([epochs, expected]))
+    assert epoch.get_xdata() == [5, 5] and limit.get_ydata() == [120, 120] and limit.get_linestyle() == "--"
+    low, high = right.get_ylim()
+    assert 100 < low < 110 and 130 < high < 135  # from the last test loss to the training loss of epoch 5, and margins
+
+
+@pytest.mark.parametrize("epochs", [1, 3, 10])
+def test_the_labels_of_the_losses_stand_at_the_ends_of_the_lines_and_apart(drawn, outputs, epochs):
+    """The losses end as good as together; the terms do not, but for the KL, which is near 0."""
+    test = np.linspace(150, 99, epochs) if epochs > 1 else np.array([99.0])
+    pictures.draw_losses(outputs / "loss.png", test + 0.1, test - 1, [1] * epochs, (5, 120), "")
+    figure = drawn["loss.png"]
+    figure.draw_without_rendering()
+    for plot in figure.axes:
+        texts = {text.get_text(): text for text in plot.texts}
+        boxes = [text.get_window_extent() for text in texts.values()]
+        assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+        for line in plot.lines:
+            if line.get_label() in texts:
+                text = texts[line.get_label()]
+                x, y = line.get_xydata()[-1]
+                assert text.xy[0] == x == epochs and text.get_color() == line.get_color()
+                assert y <= text.xy[1] < y + 0.1 * np.ptp(plot.get_ylim())
+        assert all(tick == int(tick) for tick in plot.get_xticks())  # there is no epoch 1.5
+    assert len(figure.axes[0].texts) == 3 and len(figure.axes[1].texts) == 3  # one is that of the limit
 
 
 def test_the_confusion_shows_the_counts_where_they_belong(drawn, outputs):
@@ -207,42 +265,64 @@ def test_the_confusion_shows_the_counts_where_they_belong(drawn, outputs):
 # ---------------------------------------------------------------------------------------------------------- the files
 
 
-def test_a_grid_is_written_with_each_image_in_its_cell_white_on_black(outputs):
+def black_box(png):
+    """The first row and column of the black images of a grid (height, width) of its PNG."""
+    black = png < 0.5
+    return np.flatnonzero(black.mean(axis=1) > 0.5)[0], np.flatnonzero(black.mean(axis=0) > 0.5)[0]
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_a_grid_is_written_with_each_image_in_its_cell_white_on_black(outputs, scale):
     images = np.zeros((6, 1, 28, 28), np.float32)
     images[4] = 1.0  # second row, second of three columns
     images[4, 0, :14] = 0.5
-    pictures.draw_grid(outputs / "grid.png", images, 3, "")
+    pictures.draw_grid(outputs / "grid.png", images, 3, "", image_inches=scale / 4)
     png = imread(outputs / "grid.png")[..., 0]
     margin = round(0.05 * 112)
-    grid = png[-margin - 2 * 56 : -margin, margin : margin + 3 * 56]  # an image is twice its size; the title is above
-    assert png.shape[1] == pytest.approx(3 * 56 + 2 * margin, abs=2)
-    shown = grid.reshape(2, 56, 3, 56).swapaxes(1, 2)
-    assert shown[1, 1, 30:-2, 2:-2].min() > 0.95
-    assert shown[1, 1, 2:26, 2:-2].mean() == pytest.approx(0.5, abs=0.03)
+    size = scale * 28  # of an image; the title is above
+    grid = png[-margin - 2 * size : -margin, margin : margin + 3 * size]
+    assert png.shape[1] == pytest.approx(3 * size + 2 * margin, abs=2)
+    shown = grid.reshape(2, size, 3, size).swapaxes(1, 2)
+    middle = size // 2
+    assert shown[1, 1, middle + 2 : -2, 2:-2].min() > 0.95
+    assert shown[1, 1, 2 : middle - 2, 2:-2].mean() == pytest.approx(0.5, abs=0.03)
     others = [shown[i, j, 2:-2, 2:-2] for i in (0, 1) for j in (0, 1, 2) if (i, j) != (1, 1)]
     assert np.max(others) < 0.05
     assert png[-margin + 2 :].min() == png[:, -margin + 2 :].min() == png[:, : margin - 2].min() == 1  # no axes
 
 
-def test_labels_and_frames_stand_at_their_rows(outputs):
+def test_labels_and_frames_stand_at_their_rows_and_columns(outputs):
     images = np.zeros((6, 1, 28, 28), np.float32)
-    sizes = {}
-    for name, options in {"plain": {}, "labels": {"row_labels": "ab"}, "frames": {"framed": [2, 0]}}.items():
-        pictures.draw_grid(outputs / f"{name}.png", images, 3, "", **options)
-        sizes[name] = imread(outputs / f"{name}.png").shape
-    assert sizes["labels"][1] > sizes["plain"][1] and sizes["labels"][0] == sizes["plain"][0]  # room for the labels
-    ink = imread(outputs / "labels.png")[39 : 39 + 2 * 56, :38, 0] < 0.5
-    for label in ink.reshape(2, 56, 38):
-        assert np.argwhere(label).mean(axis=0) == pytest.approx([27.5, 22], abs=5)  # beside the middle of its row
-    rows, columns = np.nonzero((imread(outputs / "frames.png") - imread(outputs / "plain.png"))[..., 0] > 0.3)
-    inside = {(int(row - 39) // 56, int(column - 6) // 56) for row, column in zip(rows, columns)}
+    images[4] = np.nan  # an empty cell
+    pngs = {}
+    options = {"plain": {}, "rows": {"row_labels": "ab"}, "columns": {"column_labels": "abc"}}
+    options["frames"] = {"framed": [2, 0]}
+    for name, option in options.items():
+        pictures.draw_grid(outputs / f"{name}.png", images, 3, "", **option)
+        pngs[name] = imread(outputs / f"{name}.png")[..., 0]
+    top, left = black_box(pngs["plain"])
+    shown = pngs["plain"][top : top + 2 * 56, left : left + 3 * 56].reshape(2, 56, 3, 56).swapaxes(1, 2)
+    assert shown[1, 1, 2:-2, 2:-2].min() == 1 and shown[0, 1].max() == shown[1, 0, :, :-2].max() == 0
+
+    top, left = black_box(pngs["rows"])
+    labels = pngs["rows"][top : top + 2 * 56, : left - 1] < 0.5
+    for label in labels.reshape(2, 56, -1):
+        assert np.argwhere(label).mean(axis=0) == pytest.approx([27.5, left / 2], abs=5)  # beside the middle of its row
+    top, left = black_box(pngs["columns"])
+    labels = pngs["columns"][: top - 1, left : left + 3 * 56] < 0.5
+    for label in labels.reshape(-1, 3, 56).swapaxes(0, 1):
+        assert np.argwhere(label).mean(axis=0) == pytest.approx([top / 2, 27.5], abs=5)  # above the middle
+
+    top, left = black_box(pngs["plain"])
+    rows, columns = np.nonzero((pngs["frames"] - pngs["plain"]) > 0.3)
+    inside = {(int(row - top) // 56, int(column - left) // 56) for row, column in zip(rows, columns)}
     assert inside == {(0, 2), (1, 0)}
 
 
 DRAWINGS = {
     "grid": lambda path: pictures.draw_grid(path, np.eye(28)[None, None].repeat(4, 0), 2, "$x$", ["a", "b"], [0, 1]),
-    "latent space": lambda path: pictures.draw_latent_space(path, np.eye(10)[:, :2], [0.5, 0.1], np.arange(10), "a"),
-    "losses": lambda path: pictures.draw_losses(path, [3.0, 2.0], [2.0, 1.0], [0.5, 0.6], "a"),
+    "latent space": lambda path: pictures.draw_latent_space(path, np.eye(10)[:, :2], "ab", np.arange(10), "a"),
+    "losses": lambda path: pictures.draw_losses(path, [3.0, 2.0], [2.0, 1.0], [0.5, 0.6], (5, 1), "a"),
     "confusion": lambda path: pictures.draw_confusion(path, np.eye(10, dtype=int), "a"),
 }
 
