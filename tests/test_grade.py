@@ -28,9 +28,18 @@ def test_accuracy_counts_by_digit():
 
 @pytest.mark.parametrize("loss, minutes, passed", [(119.9, 29.9, 2), (120, 29.9, 1), (119.9, 30, 1), (np.nan, 31, 0)])
 def test_the_limits_of_training_are_the_handout_s(loss, minutes, passed):
-    checks = grade.check_training("VAE", loss, minutes)
+    checks = grade.check_training("VAE", [150.0, 130.0, 125.0, 122.0, loss], minutes)
     assert sum(check.passed for check in checks) == passed
     assert [check.measured for check in checks] == pytest.approx([loss, minutes], nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    "epochs, words", [(5, "the 5th epoch"), (4, "epoch 4, not the 5th"), (10, "epoch 10, not the 5th")]
+)
+def test_the_check_of_the_loss_says_of_which_epoch_it_is(epochs, words):
+    """The handout's limit is for the 5th."""
+    check = grade.check_training("VAE", [130.0] * (epochs - 1) + [110.0], 1)[0]
+    assert (check.name, check.limit, check.measured) == (f"VAE: loss of {words}", "< 120", 110.0)
 
 
 @pytest.mark.parametrize("right, percent, passed", [(99, 90.1, 2), (98.9, 90.1, 1), (99, 90, 1), (90, 90, 0)])
@@ -177,9 +186,9 @@ def test_a_whole_grading_of_small_data(small_mnist, outputs, tmp_path, monkeypat
     assert grade.main(options) == 1
     printed = capsys.readouterr().out
     assert passed(printed) == {
-        "VAE: loss of the last epoch": "NO",
+        "VAE: loss of epoch 2, not the 5th": "NO",
         "VAE: minutes of training": "yes",
-        "CVAE: loss of the last epoch": "NO",
+        "CVAE: loss of epoch 2, not the 5th": "NO",
         "CVAE: minutes of training": "yes",
         "classifier: % of test images right": "NO",
         "CVAE: accuracy of samples, %": "NO",
@@ -210,7 +219,11 @@ def test_a_whole_grading_of_small_data(small_mnist, outputs, tmp_path, monkeypat
     for name, distance in figures["distances"].items():
         assert f"Frechet distance, {name}" in information and f"{distance:.2f}\n" in information
         assert distance > 0
-    assert (outputs / "grade_confusion.png").exists()
+    assert f"accuracy of the worst digit ({figures['worst_digit']}), %" in information
+    (picture,) = outputs.glob("*.png")  # that of saved weights is not overwritten
+    assert picture.name == "grade_confusion_2_epochs.png"
+    *_, drawn, verdict = printed.splitlines()
+    assert drawn.endswith(f" {picture}") and verdict.startswith("4 of 6 checks failed: VAE: loss of epoch 2")
 
 
 def test_untrained_weights_fail(digits, classifier, outputs, tmp_path, monkeypatch, capsys):
@@ -227,6 +240,8 @@ def test_untrained_weights_fail(digits, classifier, outputs, tmp_path, monkeypat
     printed = capsys.readouterr().out
     assert passed(printed) == {"classifier: % of test images right": "yes", "CVAE: accuracy of samples, %": "NO"}
     assert "10.00  NO" in printed  # all samples are read as one digit
+    (picture,) = outputs.glob("*.png")
+    assert picture.name == "grade_confusion.png" and f" {picture}\n" in printed
 
 
 def test_no_weights_is_one_line(small_mnist, capsys):
@@ -242,13 +257,20 @@ def graded(monkeypatch):
     return result
 
 
-def test_the_exit_status_is_0_only_if_every_check_passes(graded):
+@pytest.mark.parametrize(
+    "passes, status, verdict",
+    [
+        ((True, True), 0, "All 2 checks passed"),
+        ((False, True), 1, "1 of 2 checks failed: a"),
+        ((True, False), 1, "1 of 2 checks failed: b"),
+        ((False, False), 1, "2 of 2 checks failed: a; b"),
+    ],
+)
+def test_the_exit_status_and_the_last_line_say_whether_every_check_passed(graded, capsys, passes, status, verdict):
     checks, _ = graded
-    assert grade.main([]) == 0
-    for i in (0, 1):
-        checks[i] = checks[i]._replace(passed=False)
-        assert grade.main([]) == 1
-        checks[i] = checks[i]._replace(passed=True)
+    checks[:] = [check._replace(passed=value) for check, value in zip(checks, passes)]
+    assert grade.main([]) == status
+    assert capsys.readouterr().out.splitlines()[-1] == verdict
 
 
 def test_a_full_disk_leaves_the_old_figures(graded, outputs, capsys):
