@@ -36,15 +36,16 @@ def draw_grid(path, images, columns, title, row_labels=(), column_labels=(), fra
     grid = by_cell.swapaxes(1, 2).reshape(rows * height, columns * width)
 
     figure = Figure((columns * image_inches, rows * image_inches), dpi=112)
-    plot = figure.add_axes((0, 0, 1, 1), frame_on=False)  # what stands around it is added by `save_figure`
+    plot = figure.add_axes((0, 0, 1, 1), frame_on=False)  # `save_figure` makes room for the texts around it
     plot.set_title(title, loc="left", fontsize="medium")
     # The extent makes an image 1 wide and 1 high, with row 0 at the top
     plot.imshow(grid, "gray", vmin=0, vmax=1, extent=(0, columns, rows, 0), interpolation="nearest")
     plot.set_yticks(np.arange(len(row_labels)) + 0.5, row_labels)
     plot.set_xticks(np.arange(len(column_labels)) + 0.5, column_labels)
     plot.tick_params(length=0, labeltop=True, labelbottom=False)
+    frame = {"markersize": 66 * image_inches, "markeredgewidth": 2, "fillstyle": "none"}  # in points, 72 to an inch
     for row, column in enumerate(framed):
-        plot.plot(column + 0.5, row + 0.5, "s", markersize=33, fillstyle="none", color="orange", markeredgewidth=2)
+        plot.plot(column + 0.5, row + 0.5, "s", color="orange", **frame)
     save_figure(figure, path)
 
 
@@ -77,7 +78,6 @@ def draw_losses(path, train, reconstruction, kl, limit, title):
     for plot in (left, right):
         plot.set(xlabel="epoch", ylabel="nats per image")
         plot.spines[["top", "right"]].set_visible(False)  # the labels of the lines stand there
-        plot.xaxis.get_major_locator().set_params(integer=True)
     plot_terms(left, reconstruction, kl)
     plot_end(right, train, np.add(reconstruction, kl), limit)
     save_figure(figure, path)
@@ -110,7 +110,7 @@ def plot_end(plot, train, test, limit):
 
 
 def label_lines(plot):
-    """Writes the label of each line at its right end, and texts that would overlap above each other."""
+    """Writes the label of each line at its right end; of two that would overlap, the upper one further up."""
     low, high = plot.get_ylim()
     free = low  # the lowest place where there is no text yet
     for line in sorted(plot.lines, key=lambda line: line.get_ydata()[-1]):

@@ -83,7 +83,8 @@ def test_row_c_of_the_cvae_s_picture_is_class_c_with_fresh_noise(drawn, num_clas
     classes = images[:, :, 15 : 15 + num_classes, 0]
     np.testing.assert_array_equal(classes, np.repeat(np.eye(num_classes)[:, None], 10, axis=1))
     noise = images[:, :, :15, 0]
-    assert len(np.unique(noise)) == noise.size and abs(noise.mean()) < 0.2 and abs(noise.std() - 1) < 0.15
+    assert len(np.unique(noise)) > 0.99 * noise.size  # of float32 numbers two may be equal by chance
+    assert abs(noise.mean()) < 0.2 and abs(noise.std() - 1) < 0.15
     assert row_labels(drawn["show_cvae_images.png"]) == [str(class_) for class_ in range(num_classes)]
 
 
@@ -92,17 +93,17 @@ def test_the_vae_s_picture_is_ten_samples_of_the_prior(drawn):
     images = cells(drawn["show_vae_images.png"])
     assert images.shape == (2, 5, 28, 28)
     noise = images[:, :, :15, 0]
-    assert len(np.unique(noise)) == 150 and abs(noise.mean()) < 0.3 and abs(noise.std() - 1) < 0.25
+    assert len(np.unique(noise)) > 148 and abs(noise.mean()) < 0.4 and abs(noise.std() - 1) < 0.25
 
 
-def test_a_row_of_the_interpolation_goes_in_equal_steps_between_two_samples_of_its_own(drawn):
+def test_a_row_of_the_interpolation_goes_in_equal_steps_between_two_samples_of_its_own(drawn, monkeypatch):
+    samples = np.random.default_rng(0).normal(size=24 * 15)
+    monkeypatch.setattr(tf.random, "normal", lambda shape: tf.reshape(tf.constant(samples, tf.float32), shape))
     assignment.show_vae_interpolation(StandIn(), 15)
     z = cells(drawn["show_vae_interpolation.png"])[:, :, :15, 0]
     assert z.shape == (12, 12, 15)
     first, last = z[:, 0], z[:, 11]
-    ends = np.stack([first, last])
-    assert len(np.unique(ends)) == ends.size  # 24 samples, no two of which have a number in common
-    assert abs(ends.mean()) < 0.25 and abs(ends.std() - 1) < 0.2
+    np.testing.assert_allclose(np.sort([first, last], axis=None), np.sort(samples), atol=1e-6)  # each at one end
     for step in range(12):
         np.testing.assert_allclose(z[:, step], first + step / 11 * (last - first), atol=1e-5)
 
@@ -206,7 +207,7 @@ def test_each_digit_stands_at_the_median_of_its_points_in_their_colour(drawn, ou
 
 def test_the_losses_are_shown_by_epoch_with_the_handout_s_limit(drawn):
     epochs = np.arange(1, 11)
-    train, test = 100 + 150 / epochs, 100 + 100 / epochs
+    train, test = 80 + 150 / epochs, 80 + 100 / epochs
     names = ("train_loss", "test_reconstruction", "test_kl")
     history = [dict(zip(names, losses)) for losses in zip(train, test - 20, np.full(10, 20))]
     assignment.show_losses(vae.CVAE(784), history)
@@ -216,14 +217,14 @@ def test_the_losses_are_shown_by_epoch_with_the_handout_s_limit(drawn):
     assert lines.keys() == expected.keys()
     for name, losses in expected.items():
         np.testing.assert_allclose(lines[name].get_xydata(), np.transpose([epochs, losses]))
-    assert left.get_ylim()[0] == 0 and left.get_ylim()[1] > 200
+    assert left.get_ylim()[0] == 0 and left.get_ylim()[1] > 180
     *losses, epoch, limit = right.lines
     assert [line.get_label() for line in losses] == ["training loss", "test loss"]
     for line, expected in zip(losses, [train, test]):
         np.testing.assert_allclose(line.get_xydata(), np.transpose([epochs, expected]))
     assert epoch.get_xdata() == [5, 5] and limit.get_ydata() == [120, 120] and limit.get_linestyle() == "--"
     low, high = right.get_ylim()
-    assert 100 < low < 110 and 130 < high < 135  # from the last test loss to the training loss of epoch 5, and margins
+    assert 80 < low < 90 and 120 < high < 130  # from the last test loss to the limit, and margins; not to epoch 1
 
 
 @pytest.mark.parametrize("epochs", [1, 3, 10])
