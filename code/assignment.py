@@ -320,7 +320,7 @@ def parseArguments(argv=None):
     parser.add_argument("--latent_size", type=int, default=15, help="latent dimensions (default: 15)")
     parser.add_argument("--input_size", type=int, default=784, choices=[784], help="pixels of an image, MNIST's 784")
     help_text = (
-        f"peak at batch size 128; times (B/128)^0.75 at B, which is {rate_at(1024):.2g} at 1024 (default: {PEAK})"
+        f"peak at batch size 128, in proportion at others up to 1024: {rate_at(1024):.2g} there (default: {PEAK})"
     )
     parser.add_argument("--learning_rate", type=float, default=PEAK, help=help_text)
     help_text = "what the network computes with; auto: bfloat16 where that is much faster (default: auto)"

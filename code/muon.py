@@ -12,9 +12,9 @@ import math
 import tensorflow as tf
 from errors import InputError
 
-PEAK = 1.4e-3  # the learning rate after the warm-up, for batches of 128
+PEAK = 1.5e-3  # the learning rate after the warm-up, for batches of 128
 WARM_UP = 100  # steps over which the learning rate grows, for batches of 1024
-DECAY = 450 * 1024  # images over which the learning rate falls, see `WarmUpThenDecay`
+DECAY = 200 * 1024  # images over which the learning rate falls, see `WarmUpThenDecay`
 BETA_2 = 0.97  # of Adam: the average over the last 33 steps, since a run has but 580
 MIN_MUON_BATCH_SIZE = 512  # Muon's update takes as long for smaller batches, and would be most of a step
 MOMENTUM = 0.95  # as Muon's author has it
@@ -24,15 +24,15 @@ NEWTON_SCHULZ_STEPS = 4  # Muon's author takes five; four save a fifth of the up
 
 
 def rate_at(batch_size, peak=PEAK):
-    """The highest learning rate of a run: `peak` at a batch size of 128, times (B / 128)^0.75 at others up to 1024."""
-    return peak * (min(batch_size, 1024) / 128) ** 0.75
+    """The highest learning rate of a run: `peak` at a batch size of 128, in proportion at others up to 1024."""
+    return peak * min(batch_size, 1024) / 128
 
 
 @tf.keras.utils.register_keras_serializable("hw6")
 class WarmUpThenDecay(tf.keras.optimizers.schedules.LearningRateSchedule):
     """The learning rate of each step of a run in batches of one size; the length of the run need not be known.
 
-    It grows linearly over the warm-up, and is then divided by (1 + images / 460,800)^1.5, images being the number of
+    It grows linearly over the warm-up, and is then divided by (1 + images / 204,800)^1.5, images being the number of
     those seen since.
 
     Attributes:

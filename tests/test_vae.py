@@ -203,11 +203,12 @@ def test_a_new_model_draws_one_image_near_the_mean_pixel(kind, rng):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_mu_and_logvar_start_with_small_weights(kind):
+def test_mu_and_logvar_start_small_and_sigma_narrow(kind):
     model = kind(784)
-    for layer, stddev in ((model.mu_layer, 0.05), (model.logvar_layer, 0.02)):
+    for layer, stddev, start in ((model.mu_layer, 0.1, 0), (model.logvar_layer, 0.02, -2)):
         kernel, bias = layer.get_weights()
-        assert kernel.std() == pytest.approx(stddev, rel=0.05) and abs(kernel.mean()) < 0.002 and not bias.any()
+        assert kernel.std() == pytest.approx(stddev, rel=0.05) and abs(kernel.mean()) < 0.1 * stddev
+        np.testing.assert_array_equal(bias, np.full(15, start))
 
 
 def test_class_weights_start_larger_in_proportion_to_the_image_s_side():
