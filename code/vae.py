@@ -284,7 +284,8 @@ def scale_class_weights(network, num_classes, factor):
 def first_optimizer():
     """The optimizer of a new model, for a loop that knows no other: Keras' Adam.
 
-    Its learning rate grows to 3e-3 over 60 steps, or z would be lost in the first ones, and falls to a tenth over 5,000.
+    Its learning rate grows to 3e-3 over 60 steps and falls to a tenth of that over 5,000. Without the growth the first
+    steps are too large, and the decoder learns to ignore z.
     """
     schedule = tf.keras.optimizers.schedules.CosineDecay(0.0, 5000, alpha=0.1, warmup_target=3e-3, warmup_steps=60)
     return tf.keras.optimizers.Adam(schedule, beta_2=0.97, name="adam")
