@@ -1,7 +1,7 @@
 """Writes `outputs/explore.html`, a page to play with the saved models in any browser: `python code/explore.py`.
 
-The page is `explore_template.html` beside this file, with the weights in it and statistics of the test images' mu.
-It loads nothing from anywhere.
+The page is `explore_template.html` beside this file, with `explore.js`, the weights, and statistics of the test images
+in it. It loads nothing from anywhere.
 """
 
 import argparse
@@ -17,11 +17,15 @@ if __name__ == "__main__":
 from weights import load_model, weights_path  # isort: skip
 import files  # weights is imported first: it names Keras' backend
 import numpy as np
+import vae
 from errors import InputError, exit_status
 from evaluation import evaluate, principal_axes
-from mnist_images import load_data
+from mnist_images import load_data, to_pixels
 
 TEMPLATE = pathlib.Path(__file__).resolve().with_name("explore_template.html")
+END = "<!-- In the page"  # the comment in the template before what only the template shows
+SCRIPT = TEMPLATE.with_name("explore.js")
+USUAL_SHARE = 0.99  # of the test images, whose loss is taken for that of a digit
 
 
 def quantise(kernel, bias):
@@ -34,14 +38,29 @@ def quantise(kernel, bias):
     return scales.tobytes() + bias.astype("<f4").tobytes() + quantised.tobytes()
 
 
+def least_losses(model, images):
+    """The losses (N,) in nats of images (N, 1, H, W) in [0, 1] with z = mu; a CVAE's as the class that it reads."""
+    classes = np.eye(getattr(model, "num_classes", 0))
+    second_inputs = [(np.tile(c, (len(images), 1)),) for c in classes] or [()]
+    losses = []
+    for second_input in second_inputs:
+        mu, logvar = model.encode(images, *second_input)
+        x_hat = model.decode(mu, *second_input)
+        losses.append(vae.reconstruction_loss(x_hat, images) + vae.kl_divergence(mu, logvar))
+    return np.min(losses, axis=0)
+
+
 def describe(model, record, data):
-    """What the template needs of a trained model and of the record of its run, as the template's comment says.
+    """What the page needs of a trained model and of the record of its run, as the comment in `explore.js` says.
 
     The statistics are of the test images of `data`. InputError if the model has fewer than two latents.
     """
     if model.latent_size < 2:
         kind = type(model).__name__
         raise InputError(f"the saved {kind} has one latent, the page needs two: train with --latent_size 2 or more")
+    images = to_pixels(data.x_test)
+    ink = np.sum(images, axis=(1, 2, 3))
+    usual_loss = np.quantile(least_losses(model, images), USUAL_SHARE)
     test = evaluate(model, data)
     axes, shares = principal_axes(test.mu)
     variances = test.mu.var(axis=0)
@@ -56,6 +75,7 @@ def describe(model, record, data):
         "layers": [kernel.shape for kernel in kernels],
         "weights": base64.b64encode(b"".join(layers)).decode(),
         "run": {"data": record.get("data"), "epochs": len(record.get("history", [])), "test_loss": test.loss},
+        "usual": {"loss": float(usual_loss), "ink": [float(ink.min()), float(ink.max())]},
         "variances": variances.tolist(),
         "axes": axes.tolist(),
         "deviations": (test.mu @ axes.T).std(axis=0, ddof=1).tolist(),
@@ -75,7 +95,9 @@ def main(argv=None):
         model, record = load_model(kind, data)
         models[kind] = describe(model, record, data)
     data_of_page = json.dumps(models).replace("<", "\\u003c")  # JSON's other spelling, which cannot end the script
-    page = TEMPLATE.read_text("utf-8").replace(">MODELS<", f">{data_of_page}<")
+    page = TEMPLATE.read_text("utf-8").partition(END)[0]
+    page += f'<script id="models" type="application/json">{data_of_page}</script>\n'
+    page += f"<script>\n{SCRIPT.read_text('utf-8')}</script>\n</body>\n</html>\n"
     target = files.OUTPUTS / "explore.html"
     with files.new_file(target) as written:
         written.write_text(page, "utf-8")

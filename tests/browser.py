@@ -5,21 +5,17 @@ on `outputs/explore.html` and writes what is then seen to `outputs/explore.png`.
 alone.
 """
 
+import math
 import pathlib
 import shutil
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 OUTPUTS = pathlib.Path(__file__).resolve().parent.parent / "outputs"
 FIVE = [
-    (0.66, 0.2),
-    (0.4, 0.22),
-    (0.38, 0.46),
-    (0.5, 0.41),
-    (0.63, 0.47),
-    (0.66, 0.6),
-    (0.6, 0.74),
-    (0.46, 0.78),
-    (0.34, 0.7),
+    (0.68, 0.18),
+    (0.42, 0.21),
+    (0.37, 0.46),
+    *((0.48 + 0.2 * math.cos(t), 0.61 + 0.2 * math.sin(t)) for t in (-2.1 + 0.35 * i for i in range(14))),
 ]
 
 
@@ -47,12 +43,22 @@ def open_chromium(profile):
 
 def open_page(browser, page):
     """Opens `explore.html` afresh, 1000 pixels wide, and waits until it is drawn: a busy machine takes its time."""
-    from selenium.webdriver.support.wait import WebDriverWait
-
     resize(browser, 1000)
     browser.get("about:blank")
     browser.get(page.as_uri())
-    WebDriverWait(browser, 60, poll_frequency=0.02).until(lambda _: find(browser, "#images button"))
+    wait_until(browser, lambda: find(browser, "#images button"))
+
+
+def wait_until(browser, condition):
+    """Waits for condition() to be true."""
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    WebDriverWait(browser, 60, poll_frequency=0.02).until(lambda _: condition())
+
+
+def wait_for_previews(browser):
+    """Waits until the map and the ends of the sliders are drawn."""
+    wait_until(browser, lambda: browser.execute_script("return !byId('map').matches('.stale')"))
 
 
 def resize(browser, width, height=800):
@@ -169,8 +175,7 @@ def main():
         if not pages:
             open_page(browser, OUTPUTS / "explore.html")
             draw(browser, FIVE)
-            for i in (5, 8):
-                find(browser, "#images button")[i].click()
+            wait_for_previews(browser)
             resize(browser, 1000, browser.execute_script("return document.documentElement.scrollHeight"))
             browser.execute_async_script(
                 "scrollTo(0, 0); requestAnimationFrame(() => requestAnimationFrame(arguments[0]))"

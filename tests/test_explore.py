@@ -81,6 +81,7 @@ def test_a_page_of_one_model_has_its_weights_and_the_statistics_of_its_latents(o
     loss = -np.sum(x * np.log(x_hat) + (1 - x) * np.log(1 - x_hat)) + np.sum(np.exp(logvar) + mu**2 - 1 - logvar) / 2
     assert described["run"] == {"data": "small.npz", "epochs": 2, "test_loss": pytest.approx(loss / 50, rel=1e-5)}
     np.testing.assert_allclose(described["variances"], mu.var(axis=0), rtol=1e-3)
+    np.testing.assert_allclose(described["usual"]["ink"], [x.sum(axis=(1, 2, 3)).min(), x.sum(axis=(1, 2, 3)).max()])
     _, deviations, axes = np.linalg.svd(mu - mu.mean(axis=0), full_matrices=False)
     np.testing.assert_allclose(described["deviations"], deviations[:2] / np.sqrt(49), rtol=1e-3)  # of 50 images
     np.testing.assert_allclose(np.abs(described["axes"] @ axes[:2].T), np.eye(2), atol=1e-3)
@@ -119,6 +120,25 @@ def test_without_a_record_there_is_a_page_that_does_not_know_the_run(outputs, sm
     run = models_of(outputs)["vae"]["run"]
     assert (run["data"], run["epochs"]) == (None, 0)
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", [vae.CVAE, vae.VAE])
+def test_the_usual_loss_is_above_that_of_99_percent_of_the_test_images(outputs, small_mnist, kind):
+    """With z = mu; a CVAE's as the class that has the least."""
+    model = random_model(kind, 4)
+    x = small_mnist.x_test.numpy()[:, None] / 255
+    losses = []
+    for label in range(10):
+        second = second_input(model, [label] * len(x))
+        mu, logvar = (np.asarray(array, float) for array in model(x, *second)[1:])
+        z = np.concatenate([mu, *second], axis=1).astype(np.float32)
+        x_hat = np.asarray(model.decoder(z), float)
+        bce = -np.sum(x * np.log(x_hat) + (1 - x) * np.log(1 - x_hat), axis=(1, 2, 3))
+        losses.append(bce + np.sum(np.exp(logvar) + mu**2 - 1 - logvar, axis=1) / 2)
+    least = np.sort(np.min(losses, axis=0))
+    assert np.ptp(losses, axis=0).max() > 0.1 or kind is vae.VAE
+    usual = explore.describe(model, {}, small_mnist)["usual"]["loss"]
+    assert usual == pytest.approx(least[48] + 0.51 * (least[49] - least[48]), rel=1e-4)  # of 50 images
 
 
 @pytest.mark.parametrize(
