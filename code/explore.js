@@ -726,12 +726,13 @@ let marks = [];        // at most two images: {place, z, oneHot}
 let marksAreOwn = false;  // the person's choice, which a new drawing leaves as it is, and not the page's
 let playing = 0;       // the frame to come while the slider is played
 
-/** Two images to begin with: the drawing's and another digit in its handwriting, or for the VAE the image of zeros. */
+/** Two images to begin with: the drawing's, and another digit of its z, or for the VAE the image on the map's other side. */
 function markTwo() {
   const { num_classes: classes } = models[kind];
+  const [x, y] = onAxes();
   const other = classes ? (digit + 3) % 10 : 0;
-  const otherZ = classes ? drawnZ : drawnZ.map(() => 0);
-  marks = [{ place: digit, z: drawnZ, oneHot: shown[digit].oneHot }, { place: other, z: otherZ, oneHot: shown[other].oneHot }];
+  const otherZ = classes ? z : movedTo(x > 0 ? -2 : 2, y);
+  marks = [{ place: digit, z, oneHot: shown[digit].oneHot }, { place: other, z: otherZ, oneHot: shown[other].oneHot }];
   showMarks();
 }
 

@@ -15,7 +15,7 @@ FIVE = [
     (0.68, 0.18),
     (0.42, 0.21),
     (0.37, 0.46),
-    *((0.48 + 0.2 * math.cos(t), 0.61 + 0.2 * math.sin(t)) for t in (-2.1 + 0.35 * i for i in range(14))),
+    *((0.48 + 0.2 * math.cos(t), 0.61 + 0.2 * math.sin(t)) for t in (-2.1 + 0.175 * i for i in range(27))),
 ]
 
 

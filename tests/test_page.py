@@ -1088,17 +1088,21 @@ def test_between_goes_from_one_marked_image_to_the_other(browser):
 @needs_browser
 @pytest.mark.parametrize("kind", ["cvae", "vae"])
 def test_between_starts_in_the_middle_of_two_images(browser, page, kind):
-    """Of the drawing's z: as the digit read and as another; by the VAE, and of z = 0. The page's z is not moved."""
+    """Of the drawing's z, as the digit read and as another; by the VAE, on the map's other side. z is not moved."""
     find(browser, "#kinds input")[kind == "vae"].click()
     set_strokes(browser, SEVEN)
-    z, digit = browser.execute_script("return [z, digit]")
+    z, digit, axes, deviations = browser.execute_script(
+        "return [z, digit, models[kind].axes[0], models[kind].deviations[0]]"
+    )
     decoder = page[1][kind].decoder
     if kind == "cvae":
         ends = np.eye(10)[[digit, (digit + 3) % 10]]
         inputs = [[*z, *one_hot] for one_hot in (*ends, ends.mean(axis=0))]
         assert pressed(browser) == sorted([digit, (digit + 3) % 10])
     else:
-        inputs = np.outer([1, 0, 0.5], z)
+        along = np.dot(axes, z)
+        other = z + (-2 * np.sign(along) * deviations - along) * np.array(axes)
+        inputs = [z, other, (z + other) / 2]
         assert "before and after" in text(browser, "#marked")
     expected = np.asarray(decoder(np.array(inputs, np.float32)))[:, 0]
     for selector, pixels in zip(("#mark-0", "#mark-1", "#between"), expected):
