@@ -244,10 +244,10 @@ function showZ(images = {}) {
 
 /** Says where z is from. */
 function showSource() {
-  const moved = !isSame(z, drawnZ);
+  const moved = strokes.length > 0 && !isSame(z, drawnZ);
   const ofDrawing = models[kind].num_classes ? "The z of the drawing, as all ten digits." : "The z of the drawing.";
-  const still = strokes.length ? ofDrawing : "Nothing is drawn: all z are 0.";
-  byId("source").textContent = moved ? "z has been moved: this is no longer the z of the drawing." : still;
+  const unmoved = strokes.length ? ofDrawing : "Nothing is drawn: this z is of no drawing.";
+  byId("source").textContent = moved ? "z has been moved: this is no longer the z of the drawing." : unmoved;
   byId("back").hidden = !moved;
 }
 
@@ -308,7 +308,8 @@ function createSliders() {
     const label = create("label", {}, isUsed ? used : unused);
     create("span", { textContent: `z ${i + 1} ` }, label);
     if (isUsed) createEnd(i, -2.5, label);
-    sliders[i] = create("input", { type: "range", step: 0.05, oninput: () => setZ(withLatent(i, Number(sliders[i].value))) }, label);
+    const oninput = () => setZ(withLatent(i, Number(sliders[i].value)));
+    sliders[i] = create("input", { type: "range", step: 0.05, oninput }, label);
     if (isUsed) createEnd(i, 2.5, label);
     create("output", {}, label);
   }
@@ -335,22 +336,26 @@ for (const name of Object.keys(models)) {
 
 const CELLS = 7;       // of the map, in each direction
 let previews = 0;      // the timer of those to come
-let mapped = "";       // what the map was drawn for
+let drawnKey = "";     // the map's key when it was drawn
 
 /** What the map depends on: all but the place of the dot. */
-const mapFor = () => [kind, digit, ...movedTo(0, 0).map(value => value.toFixed(2))].join();
+const mapKey = () => [kind, digit, ...movedTo(0, 0).map(value => value.toFixed(2))].join();
 
 /** The previews take several times as long as an update: they wait for a rest, and never come during a stroke. */
 function showPreviewsLater() {
   clearTimeout(previews);
-  byId("map").classList.toggle("stale", mapped !== mapFor());
+  byId("map").classList.toggle("stale", drawnKey !== mapKey());
   if (!stroke) previews = setTimeout(showPreviews, 150);
 }
 
 function showPreviews() {
   const jobs = ends.map(({ latent, value, canvas }) => ({ z: withLatent(latent, value), canvas }));
-  if (mapped !== mapFor()) jobs.push(...mapJobs());
-  paintSome(jobs);
+  const key = mapKey();
+  if (drawnKey !== key) {
+    drawnKey = "";  // until the last image: the map may be left half old and half new
+    jobs.unshift(...mapJobs());
+  }
+  paintSome(jobs, key);
 }
 
 /** The z of each cell's middle. */
@@ -362,16 +367,16 @@ function mapJobs() {
 }
 
 /** Paints a few images and comes back for the others, so that a stroke that begins meanwhile does not wait for all. */
-function paintSome(jobs) {
+function paintSome(jobs, key) {
   const some = jobs.slice(0, CELLS);
   const images = decodeAs(kind, some.map(job => job.z), some.map(() => shown[digit].oneHot));
   some.forEach(({ canvas, left, top }, i) => paint(canvas, images[i], left, top));
   if (jobs.length > CELLS) {
-    previews = setTimeout(paintSome, 0, jobs.slice(CELLS));
+    previews = setTimeout(paintSome, 0, jobs.slice(CELLS), key);
     return;
   }
-  mapped = mapFor();
-  byId("map").classList.remove("stale");
+  drawnKey = key;
+  byId("map").classList.toggle("stale", key !== mapKey());
 }
 
 /* ---- Pointers and keys -------------------------------------------------------------------------------------------- */
@@ -575,10 +580,13 @@ function doubtAbout(pixels, loss) {
 function describeDrawing(read, doubt) {
   const { num_classes: classes } = models[kind];
   if (!strokes.length) return "Nothing is drawn.";
-  const example = strokes[0] === EXAMPLE ? "An example. " : "";
-  const encoded = classes && asked !== null ? ` Encoded as ${withArticle(asked)}, as chosen.` : "";
-  if (doubt) return `This does not look like a digit: ${doubt}.${classes ? ` The nearest is ${withArticle(read)}.` : ""}${encoded}`;
-  return example + (classes ? `Read as ${withArticle(read)}.` : "Encoded. The VAE reads no digit.") + encoded;
+  const sentences = [];
+  if (strokes[0] === EXAMPLE) sentences.push("An example.");
+  if (doubt) sentences.push(`This does not look like a digit: ${doubt}.`);
+  if (classes) sentences.push(`${doubt ? "The nearest is" : "Read as"} ${withArticle(read)}.`);
+  else sentences.push("Encoded. The VAE reads no digit.");
+  if (classes && asked !== null) sentences.push(`Encoded as ${withArticle(asked)}, as chosen.`);
+  return sentences.join(" ");
 }
 
 function describeLoss(result) {
@@ -685,7 +693,7 @@ follow(drawing,
     nextFrame(showDrawing);
   },
   finishDrawing,
-  undo);
+  () => { if (stroke) undo(); });
 
 drawing.onkeydown = event => {
   const direction = arrow(event);
@@ -695,7 +703,7 @@ drawing.onkeydown = event => {
   if (direction) {
     pen = pen.map((value, i) => clamp(value + 10 * direction[i], 10, SIZE - 10));
     if (penDown) extendStroke(pen);
-    nextFrame(showDrawing);
+    nextFrame(penDown ? showDrawing : showStrokes);
   } else if (penDown) {
     finishDrawing();
   } else {
@@ -758,11 +766,15 @@ function showMarks() {
   byId("mix").disabled = marks.length < 2;
   byId("play").disabled = marks.length < 2;
   byId("mix").value = 0.5;
-  byId("marked").textContent = models[kind].num_classes
-    ? ["", "Choose another image.", "Move the slider, or choose two of the images above."][marks.length]
-    : ["", "Move z, then choose the image again.", "Move the slider, or choose the image above before and after z is moved."][marks.length];
+  byId("marked").textContent = whatToDo();
   showChosen();
   paint(byId("between"), marks.length === 2 ? decodeBetween() : BLANK);
+}
+
+function whatToDo() {
+  const areMany = models[kind].num_classes > 0;
+  if (marks.length < 2) return areMany ? "Choose another image." : "Move z, then choose the image again.";
+  return `Move the slider, or choose ${areMany ? "two of the images above" : "the image above before and after z is moved"}.`;
 }
 
 /** The value of the slider's place between two arrays. */

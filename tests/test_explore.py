@@ -61,6 +61,8 @@ def test_a_page_of_one_model_has_its_weights_and_the_statistics_of_its_latents(o
     assert exit_status(lambda: explore.main([])) == 0
     assert "explore.html, 1.7 MB, shows the VAE\n" in capsys.readouterr().out
     models = models_of(outputs)
+    page = (outputs / "explore.html").read_text("utf-8")
+    assert page.count("<script") == page.count("</script>") == 3 and "file is the template" not in page
     assert models.keys() == {"vae"}
     described = models["vae"]
     assert (described["latent_size"], described["num_classes"]) == (4, 0)

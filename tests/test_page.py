@@ -711,13 +711,26 @@ def test_the_map_is_drawn_anew_for_another_digit_but_not_for_the_dot_nor_during_
     mouse(browser, "mousePressed", 0.3, 0.2)
     mouse(browser, "mouseMoved", 0.3, 0.8)
     next_frame(browser)
-    assert browser.execute_script("return [previews, counted, byId('map').matches('.stale')]")[1:] == [0, True]
+    assert browser.execute_script("return [counted, byId('map').matches('.stale')]") == [0, True]
     browser.execute_async_script("setTimeout(arguments[0], 300)")  # twice as long as a rest
     assert browser.execute_script("return counted") == 0
     np.testing.assert_array_equal(map_cells(browser), before)
     mouse(browser, "mouseReleased", 0.3, 0.8)
     wait_for_previews(browser)
     assert browser.execute_script("return counted") == 1 and np.abs(map_cells(browser) - before).max() > 0.1
+
+
+@needs_browser
+def test_a_map_whose_drawing_was_broken_off_is_drawn_to_its_end_before_it_is_shown(browser):
+    wait_for_previews(browser)
+    before = map_cells(browser)
+    browser.execute_script(
+        "z = withLatent(0, 2); showZ(); clearTimeout(previews); showPreviews(); clearTimeout(previews)"
+    )
+    assert np.abs(map_cells(browser) - before).max() > 0.01  # the first images of another map
+    browser.execute_script("setZ(drawnZ)")
+    wait_for_previews(browser)
+    np.testing.assert_array_equal(map_cells(browser), before)
 
 
 # -------------------------------------------------------------------------------------- pointers, keys, screen readers
@@ -814,6 +827,10 @@ def test_keys_draw(browser):
     )
     (stroke,) = browser.execute_script("return strokes")
     assert stroke[0] == [140, 140] and stroke[-1] == [200, 260] and len(stroke) == 1 + 12 + 6
+    find(browser, "#random")[0].click()
+    find(browser, "#drawing")[0].send_keys(Keys.ARROW_UP)  # the pen is lifted: nothing is drawn, and z stays
+    next_frame(browser)
+    assert "no longer the z" in text(browser, "#source") and browser.execute_script("return pen") == [200, 220]
 
 
 @needs_browser
@@ -986,9 +1003,12 @@ def test_nothing_of_an_earlier_drawing_or_model_is_left(browser, action):
         assert image(browser, "#seen").max() == image(browser, "#reconstruction").max() == 0
         assert find(browser, ".read") == []
         assert text(browser, "#drawn") == "Nothing is drawn."
-        assert text(browser, "#source") == "Nothing is drawn: all z are 0."
+        assert text(browser, "#source") == "Nothing is drawn: this z is of no drawing."
         assert text(browser, "#loss").startswith("Test images: 100.5 on average, 99 % below ")
         assert browser.execute_script("return z") == [0] * 15
+        find(browser, "#random")[0].click()
+        next_frame(browser)
+        assert text(browser, "#source").startswith("Nothing is drawn") and not find(browser, "#back")[0].is_displayed()
         find(browser, "#images button")[0].click()
     size = browser.execute_script("return [z.length, z.every(Number.isFinite), marks.every(m => m.z.length === 15)]")
     assert size == [15, True, True] and np.isfinite(image(browser, "#between")).all()
@@ -1002,6 +1022,8 @@ def test_with_nothing_drawn_the_other_model_shows_its_image_of_zeros(browser, pa
     zero = page[1]["vae"].decoder(np.zeros((1, 15), np.float32))
     np.testing.assert_allclose(image(browser, "#images canvas"), zero[0, 0], atol=21 / 255)
     assert text(browser, "#about").startswith("A VAE ") and text(browser, "#drawn") == "Nothing is drawn."
+    np.testing.assert_array_equal(image(browser, "#mark-0"), image(browser, "#images canvas"))
+    assert errors(browser) == []
     find(browser, "#kinds input")[0].click()
     np.testing.assert_allclose(digits(browser), decoded(page[1]["cvae"], np.zeros(15)), atol=21 / 255)
     assert text(browser, "#about").startswith("A CVAE ")
@@ -1253,11 +1275,12 @@ def test_on_a_telephone_the_images_stay_in_sight_while_one_draws_or_moves_a_slid
 
 
 @needs_browser
-def test_on_paper_the_drawing_the_bars_and_the_dot_are_seen(browser):
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_paper_the_drawing_the_bars_and_the_dot_are_seen(browser, scheme):
     """Each printed alone, by the colours that it is filled with. Backgrounds are left out, as is usual in print."""
     accent, grey, line = (0x0B, 0x62, 0xD6), (0x8C, 0x95, 0x9F), (0xD0, 0xD7, 0xDE)
     colours = {"#drawing": [(0, 0, 0)], ".bar, .bar *": [accent, grey, line], "#dot": [accent], ".read span": [accent]}
-    find(browser, "#zero")[0].click()  # the dot is in the middle
+    emulate(browser, prefers_color_scheme=scheme)
     browser.execute_script("window.style = document.createElement('style'); document.head.append(style)")
     for selector, expected in colours.items():
         rule = f"body * {{ visibility: hidden; }} :is({selector}) {{ visibility: visible; }}"
@@ -1267,3 +1290,4 @@ def test_on_paper_the_drawing_the_bars_and_the_dot_are_seen(browser):
         contents = b"".join(zlib.decompressobj().decompress(stream) for stream in streams)
         filled = {tuple(map(float, colour.split())) for colour in re.findall(rb"([\d. ]+) rg", contents)}
         assert {tuple(round(value / 255, 4) for value in colour) for colour in expected} <= filled, selector
+    emulate(browser)
