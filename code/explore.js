@@ -247,7 +247,7 @@ function showSource() {
   const moved = strokes.length > 0 && !isSame(z, drawnZ);
   const ofDrawing = models[kind].num_classes ? "The z of the drawing, as all ten digits." : "The z of the drawing.";
   const unmoved = strokes.length ? ofDrawing : "Nothing is drawn: this z is of no drawing.";
-  byId("source").textContent = moved ? "z has been moved: this is no longer the z of the drawing." : unmoved;
+  byId("source").textContent = moved ? "This is no longer the z of the drawing." : unmoved;
   byId("back").hidden = !moved;
 }
 
