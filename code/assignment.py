@@ -20,7 +20,7 @@ import tensorflow as tf
 from checks import check_labels, checked_batches
 from errors import InputError, exit_status
 from evaluation import classify, evaluate, principal_axes
-from forward import forward, is_conditional, num_classes_of
+from forward import classes_for, forward, is_conditional, num_classes_of
 from graphs import compiled_step
 from mnist_images import load_data, to_pixels
 from muon import PEAK, rate_at, set_optimizer
@@ -75,8 +75,9 @@ def train_step(model, images, labels, is_cvae=False):
 
     Images (B, 1, H, W) in [0, 1] and labels (B,). Returns the loss before the step in nats per image, a scalar.
     """
+    c = one_hot(labels, num_classes_of(model)) if is_cvae else None
     with tf.GradientTape() as tape:
-        x_hat, mu, logvar = forward(model, images, labels, is_cvae)
+        x_hat, mu, logvar = forward(model, images, c)
         loss = loss_function(x_hat, images, mu, logvar)
     gradients = tape.gradient(loss, model.trainable_variables)
     model.optimizer.apply_gradients(zip(gradients, model.trainable_variables))
@@ -86,14 +87,14 @@ def train_step(model, images, labels, is_cvae=False):
 def train_vae(model, train_loader, args, is_cvae=False):
     """Trains for one epoch: a `train_step` for each batch (handout, "Train our VAE", "Train our CVAE").
 
-    Beyond the handout: batches are checked, the step is compiled, and the model gets an optimizer if it has none.
-    Called again, training goes on.
+    Beyond the handout: batches are checked, the step is compiled, and the optimizer that the model was made with is
+    replaced by `muon.MuonAdam`; one that the caller has set stays. Called again, training goes on.
 
     Args:
         model: a `VAE`, a `CVAE`, or any other that maps images, and if `is_cvae` one-hots, to (x_hat, mu, logvar).
-            It is trained by its caller's optimizer if the caller has set one, else by `muon.MuonAdam`.
         train_loader: gives batches of images (B, 1, H, W) in [0, 1] and labels (B,).
-        args: may have `learning_rate`, see `muon.WarmUpThenDecay`; nothing else is used.
+        args: may have `learning_rate`, the highest rate at a batch size of 128; at 1024 it is eight times that, see
+            `muon.rate_at`. Nothing else is used.
         is_cvae: whether the model is given the labels. TypeError if it is true for a `VAE` or false for a `CVAE`.
 
     Returns:
@@ -102,11 +103,8 @@ def train_vae(model, train_loader, args, is_cvae=False):
     InputError, a ValueError, if a batch is not like that, before it is trained on.
     """
     batches = checked_batches(train_loader, model, is_cvae)
-    first_batch = next(batches)
-    images, labels = first_batch
-    if not getattr(model, "built", True):  # another's model, which has no weights before it is called
-        forward(model, images, labels, is_cvae)
-    set_optimizer(model, len(images), getattr(args, "learning_rate", PEAK))
+    first_batch = next(batches)  # optimizer and graph are made for batches like the first
+    set_optimizer(model, len(first_batch[0]), getattr(args, "learning_rate", PEAK))
     step = compiled_step(train_step, model, first_batch, is_cvae)
     bar = ProgressBar(train_loader)
     total = 0.0
@@ -181,7 +179,7 @@ def show_cvae_classes(model, data):
 def show_reconstructions(model, data):
     """Draws `outputs/{vae,cvae}_reconstructions.png`: two test images of each digit above their reconstructions."""
     images, labels = examples_of_each_digit(data, 2)
-    x_hat, _, _ = forward(model, images, labels, is_conditional(model))
+    x_hat, _, _ = forward(model, images, classes_for(model, labels))
     rows = np.concatenate([images, x_hat])
     text = title(model, "test images and reconstructions", data.name)
     path = files.OUTPUTS / f"{kind_of(model)}_reconstructions.png"

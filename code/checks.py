@@ -11,8 +11,8 @@ def checked_batches(train_loader, model, is_cvae):
     """The batches of a loader, one after the other: tensors of images, float32 (B, 1, H, W), and
     labels, int32 (B,).
 
-    What else a batch has behind its images and labels is left out. InputError if there are no batches, or no end, or if
-    the model cannot be trained on one. TypeError if `is_cvae` does not suit a `VAE` or `CVAE`.
+    Further elements of a batch are left out. InputError if there are no batches, or if they repeat for ever, or if the
+    model cannot be trained on one. TypeError if `is_cvae` does not suit a `VAE` or `CVAE`.
     """
     if isinstance(model, (VAE, CVAE)) and is_conditional(model) != is_cvae:
         raise TypeError(f"a {type(model).__name__} is trained with is_cvae={not is_cvae}")
@@ -34,7 +34,7 @@ def checked_batches(train_loader, model, is_cvae):
         if is_cvae:
             labels = check_labels(labels, num_classes_of(model)).reshape(count)
         else:
-            labels = np.zeros(count, np.int32)  # they are not used, whatever they are
+            labels = np.zeros(count, np.int32)  # they are not used, and may be anything
         yield images, tf.constant(labels)
     if batch is None:
         raise InputError("the loader has no batches: it is empty, or was used up and must be made anew for each epoch")
@@ -73,7 +73,7 @@ def check_range(name, values, low, high):
         return
     smallest = float(np.min(values))
     largest = float(np.max(values))
-    if not low <= smallest <= largest <= high:  # nor if one is not a number
+    if not low <= smallest <= largest <= high:  # NaN fails this too
         raise InputError(f"{name} must be from {low} to {high}, got {in_full(smallest)} to {in_full(largest)}")
 
 

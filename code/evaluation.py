@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 import vae
 from checks import check_images
-from forward import forward, is_conditional
+from forward import classes_for, forward
 from mnist_images import to_pixels
 
 CHUNK = 2500  # test images at a time: all at once would take more memory
@@ -33,7 +33,7 @@ def evaluate(model, data):
     for start in range(0, len(data.x_test), CHUNK):
         images = to_pixels(data.x_test[start : start + CHUNK])
         labels = data.y_test[start : start + CHUNK]
-        x_hat, mu, logvar = forward(model, images, labels, is_conditional(model))
+        x_hat, mu, logvar = forward(model, images, classes_for(model, labels))
         reconstruction += float(vae.bce_function(x_hat, images))
         loss += float(vae.loss_function(x_hat, images, mu, logvar)) * len(images)
         means.append(mu)

@@ -14,8 +14,11 @@ def num_classes_of(model):
     return getattr(model, "num_classes", 10)
 
 
-def forward(model, images, labels, is_cvae):
-    """x_hat, mu and logvar of images (N, 1, H, W) in [0, 1]; if `is_cvae`, the model is given the labels (N,) too."""
-    if is_cvae:
-        return model(images, tf.one_hot(labels, num_classes_of(model)))
-    return model(images)
+def classes_for(model, labels):
+    """The one-hot classes (N, C) of labels (N,), if the model is conditional; otherwise None."""
+    return tf.one_hot(labels, num_classes_of(model)) if is_conditional(model) else None
+
+
+def forward(model, images, c):
+    """x_hat, mu and logvar of images (N, 1, H, W) in [0, 1] and one-hot classes c (N, C), or None for a `VAE`."""
+    return model(images) if c is None else model(images, c)

@@ -26,7 +26,7 @@ from assignment import LIMIT_EPOCH, LOSS_LIMIT
 from errors import InputError, exit_status
 from evaluation import accuracy, classify, confusion_matrix, evaluate, frechet_distance
 from files import new_file
-from forward import forward, is_conditional
+from forward import classes_for, forward, is_conditional
 from mnist_images import load_data, to_pixels
 from pictures import draw_confusion
 from tensorflow.keras import layers
@@ -234,7 +234,7 @@ def frechet_distances(classifier, data, models, samples):
     distances = {"real test images": frechet_distance(real, features(classifier, x_test))}
     for model, images in zip(models, samples):
         name = type(model).__name__
-        x_hat, _, _ = forward(model, x_test, data.y_test, is_conditional(model))
+        x_hat, _, _ = forward(model, x_test, classes_for(model, data.y_test))
         distances[f"{name}'s reconstructions"] = frechet_distance(real, features(classifier, x_hat))
         distances[f"{name}'s samples"] = frechet_distance(real, features(classifier, images))
     return distances

@@ -16,27 +16,32 @@ class Compiled(NamedTuple):
     schedule: dict  # of the learning rate, if the caller has set one; else None
 
 
-compiled = weakref.WeakKeyDictionary()  # of each model, for as long as it lives: a graph would keep its weights
+compiled = weakref.WeakKeyDictionary()  # of each model; a model that is deleted frees its graph
 
 
 def compiled_step(train_step, model, batch, is_cvae):
     """`train_step` as a graph for a model and batches like this one, of any size.
 
-    It is kept from epoch to epoch, and made anew if the model's optimizer, schedule or trained variables are others.
+    It is kept from epoch to epoch, and made anew if the model's optimizer, schedule or trained variables have changed.
     """
-    objects = [model.optimizer, *model.trainable_variables]
     schedule = schedule_of(model.optimizer)
     known = compiled.get(model)
-    if known is None or known.schedule != schedule or not same_objects(known.objects, objects):
+    if known and known.schedule == schedule and same_objects(known.objects, trained_objects(model)):
+        step = known.step
+    else:
         step = tf.function(train_step, autograph=False)  # autograph's cache would keep the model alive
-        compiled[model] = Compiled(step, objects, schedule)
-    step = compiled[model].step
     images, labels = batch
     any_images = tf.TensorSpec((None, *images.shape[1:]), images.dtype)
     any_labels = tf.TensorSpec((None,), labels.dtype)
-    # Traced here and not by its first call, of which TensorFlow would warn after a few models
+    # Traced here, and not by its first call: TensorFlow would warn of too many traces after a few models
     step.get_concrete_function(model, any_images, any_labels, is_cvae)
+    compiled[model] = Compiled(step, trained_objects(model), schedule)  # another's model has variables only by now
     return step
+
+
+def trained_objects(model):
+    """The optimizer of a model and its trained variables."""
+    return [model.optimizer, *model.trainable_variables]
 
 
 def same_objects(a, b):

@@ -5,7 +5,7 @@ import sys
 
 import tensorflow as tf
 
-EVERY = 10  # batches: to show the loss is to wait for the step
+EVERY = 10  # batches: it is not shown for each, since reading the loss waits for the step
 
 
 class ProgressBar:

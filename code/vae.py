@@ -1,7 +1,7 @@
 """The two models of the homework and their loss, in the order of the handout: `VAE` is its step 1, `CVAE` its step 2.
 
 The method: Kingma & Welling, https://arxiv.org/abs/1312.6114. Data, training and pictures are in other files.
-Shapes in the comments: N images of H x W pixels, D = H * W, Z latents, C classes, H_d hidden units.
+Shapes in the comments: N images of H x W pixels, D = H * W, Z latents, C classes, H_d hidden units (the handout's H).
 """
 
 import math
@@ -15,7 +15,9 @@ from tensorflow.keras import layers
 
 
 class ElboModel(tf.keras.Model):
-    """What `VAE` and `CVAE` have in common: sizes, an optimizer, and the negative ELBO as the loss of Keras' `fit`.
+    """What `VAE` and `CVAE` have in common: sizes, an optimizer, and what Keras needs to build, `fit` and export them.
+
+    Their loss is the negative ELBO, the evidence lower bound.
 
     Attributes:
         input_size: D, the number of pixels, a square. ValueError if it is not one.
@@ -43,7 +45,7 @@ class ElboModel(tf.keras.Model):
         return self.optimizer is not None and self.optimizer.get_config() == first_optimizer().get_config()
 
     def build(self, input_shape):
-        """Creates the weights of mu and logvar; those of the networks are there. Called by the constructor.
+        """Creates the weights of mu and logvar; those of the networks are there. Called by the models' constructors.
 
         So all weights can be saved and loaded before the model is first called, and Keras knows the shapes of the
         inputs, which it needs to export the model.
@@ -57,8 +59,9 @@ class ElboModel(tf.keras.Model):
         """Leaves out what Keras 3 does at the end of `build`: refuse layers that are replaced or added later."""
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The loss that `fit` minimises and `evaluate` reports: `loss_function`, or with weights (N,) of the images
-        their weighted losses added up and divided by N, as by Keras.
+        """The loss that `fit` minimises and `evaluate` reports: that of `loss_function`, in its two terms.
+
+        With weights (N,) of the images, their weighted losses are added up and divided by N, as by Keras.
 
         Keras gives it the model's inputs x, images or a pair (images, classes), and outputs y_pred. y is not used.
         ValueError if `compile` was given a loss, which would not be used either.
@@ -105,8 +108,8 @@ class VAE(ElboModel):
             ],
             name="encoder",
         )
-        self.mu_layer = mu_layer(self.latent_size)  # (N, H_d) -> (N, Z)
-        self.logvar_layer = logvar_layer(self.latent_size)  # (N, H_d) -> (N, Z)
+        self.mu_layer = posterior_layer(self.latent_size, "mu", stddev=0.05)  # (N, H_d) -> (N, Z)
+        self.logvar_layer = posterior_layer(self.latent_size, "logvar", stddev=0.02)  # (N, H_d) -> (N, Z)
         self.decoder = tf.keras.Sequential(
             [
                 layers.Input((self.latent_size,)),
@@ -114,7 +117,7 @@ class VAE(ElboModel):
                 hidden_layer(self.hidden_dim, "decoder_2"),
                 hidden_layer(self.hidden_dim, "decoder_3"),
                 pixel_layer(self.input_size),  # (N, H_d) -> (N, D)
-                layers.Activation("sigmoid", dtype="float32"),  # in float16 a sigmoid would reach 1
+                layers.Activation("sigmoid", dtype="float32"),  # in 16 bits a sigmoid would round to 1
                 layers.Reshape((1, self.image_size, self.image_size), dtype="float32"),  # (N, D) -> (N, 1, H, W)
             ],
             name="decoder",
@@ -146,7 +149,7 @@ class VAE(ElboModel):
 class CVAE(ElboModel):
     """Conditional VAE: encoder and decoder are given the class c too (handout, step 2; q(z|x,c) and p(x|z,c)).
 
-    Attributes as `VAE`'s, and `num_classes` (C), but two networks take c beside their other input, concatenated:
+    Attributes as `VAE`'s, and `num_classes` (C); but encoder and decoder are also given c, concatenated:
         encoder: flattened image and c, (N, D + C) -> (N, H_d).
         decoder: z and c, (N, Z + C) -> (N, 1, H, W).
     """
@@ -163,8 +166,8 @@ class CVAE(ElboModel):
             ],
             name="encoder",
         )
-        self.mu_layer = mu_layer(self.latent_size)  # (N, H_d) -> (N, Z)
-        self.logvar_layer = logvar_layer(self.latent_size)  # (N, H_d) -> (N, Z)
+        self.mu_layer = posterior_layer(self.latent_size, "mu", stddev=0.1)  # (N, H_d) -> (N, Z)
+        self.logvar_layer = posterior_layer(self.latent_size, "logvar", stddev=0.02, bias=-2.0)  # (N, H_d) -> (N, Z)
         self.decoder = tf.keras.Sequential(
             [
                 layers.Input((self.latent_size + self.num_classes,)),
@@ -172,7 +175,7 @@ class CVAE(ElboModel):
                 hidden_layer(self.hidden_dim, "decoder_2"),
                 hidden_layer(self.hidden_dim, "decoder_3"),
                 pixel_layer(self.input_size),  # (N, H_d) -> (N, D)
-                layers.Activation("sigmoid", dtype="float32"),  # in float16 a sigmoid would reach 1
+                layers.Activation("sigmoid", dtype="float32"),  # in 16 bits a sigmoid would round to 1
                 layers.Reshape((1, self.image_size, self.image_size), dtype="float32"),  # (N, D) -> (N, 1, H, W)
             ],
             name="decoder",
@@ -232,24 +235,15 @@ def hidden_layer(hidden_dim, name):
     return layers.Dense(hidden_dim, "relu", kernel_initializer="he_normal", name=name)
 
 
-# q(z|x) starts narrow, with sigma = exp(-1) = 0.37, around a mu that depends on x: so the decoder learns early what z
-# says. With sigma = 1 and a smaller mu the noise hides it, and a plain loop loses most of its first two epochs.
-MU_STDDEV = 0.1
-LOGVAR_STDDEV = 0.02
-LOGVAR_BIAS = -2.0
+def posterior_layer(latent_size, name, stddev, bias=0.0):
+    """A linear layer of q(z|x), (N, H_d) -> (N, Z), with small initial weights of this standard deviation.
 
-
-def mu_layer(latent_size):
-    """The linear layer of mu, (N, H_d) -> (N, Z)."""
-    start = tf.keras.initializers.RandomNormal(stddev=MU_STDDEV)
-    return layers.Dense(latent_size, kernel_initializer=start, name="mu")
-
-
-def logvar_layer(latent_size):
-    """The linear layer of logvar, (N, H_d) -> (N, Z)."""
-    start = tf.keras.initializers.RandomNormal(stddev=LOGVAR_STDDEV)
-    bias = tf.keras.initializers.Constant(LOGVAR_BIAS)
-    return layers.Dense(latent_size, kernel_initializer=start, bias_initializer=bias, name="logvar")
+    q(z|x) starts near N(0, I), and mu depends on x just so much that the decoder soon learns what z says. For a CVAE,
+    whose decoder could do with the class alone, sigma starts at exp(-2 / 2) = 0.37, so that noise does not hide mu.
+    """
+    start = tf.keras.initializers.RandomNormal(stddev=stddev)
+    start_of_bias = tf.keras.initializers.Constant(bias)
+    return layers.Dense(latent_size, kernel_initializer=start, bias_initializer=start_of_bias, name=name)
 
 
 PIXEL_BIAS = -2.0  # sigmoid(-2) = 0.12 is near MNIST's mean pixel of 0.13
@@ -267,8 +261,8 @@ def pixel_layer(input_size):
 
 # A one-hot is a single 1 among H x W pixels or Z latents, and the networks would hardly use it: z would encode part of
 # the class, and more samples would be wrong digits. So its initial weights are larger, by these factors times the
-# image's side, as the norm of the pixels grows with it: for MNIST 42 and 14. Chosen by trial, for samples that are the
-# digit asked for; the loss is about the same without.
+# image's side: for MNIST 42 and 14. Chosen by trial, for samples that are the digit asked for; the loss is about the
+# same without. The side counts since the norm of the pixels grows with it; the decoder keeps its ratio to the encoder.
 ENCODER_CLASS_SCALE = 1.5
 DECODER_CLASS_SCALE = 0.5
 

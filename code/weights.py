@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from errors import InputError
 from files import new_file
-from forward import forward, is_conditional
+from forward import classes_for, forward, is_conditional
 from vae import CVAE, VAE
 
 
@@ -68,7 +68,7 @@ def load_weights(model):
     if not path.exists():
         raise FileNotFoundError(f"there are no weights at {path}: train first, without --load_weights")
     if not model.built:  # another's model, which may have no weights before it is called
-        forward(model, tf.zeros((1, 1, 28, 28)), tf.zeros(1, tf.int32), is_conditional(model))
+        forward(model, tf.zeros((1, 1, 28, 28)), classes_for(model, [0]))
     before = model.get_weights()
     try:
         with warnings.catch_warnings():

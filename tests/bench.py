@@ -22,7 +22,7 @@ import muon
 import numpy as np
 import tensorflow as tf
 from checks import checked_batches
-from forward import forward, is_conditional
+from forward import classes_for, forward, is_conditional
 from precision import computing_in, speed_up
 from vae import CVAE, VAE, loss_function
 
@@ -91,7 +91,7 @@ def eager_epoch(model, optimizer, batches):
     """The loop as it is usually written: a GradientTape a batch, and no graph."""
     for images, labels in batches:
         with tf.GradientTape() as tape:
-            x_hat, mu, logvar = forward(model, images, labels, is_conditional(model))
+            x_hat, mu, logvar = forward(model, images, classes_for(model, labels))
             loss = loss_function(x_hat, images, mu, logvar)
         variables = model.trainable_variables
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
