@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 import vae
 from checks import check_images
-from forward import classes_for, forward
+from forward import classes_for, forward, is_conditional, num_classes_of
 from mnist_images import to_pixels
 
 CHUNK = 2500  # test images at a time: all at once would take more memory
@@ -51,14 +51,19 @@ def classify(model, images):
     its missing constant depends on x_hat (Loaiza-Ganem & Cunningham 2019, https://arxiv.org/abs/1907.06845).
     InputError if a pixel is not in [0, 1].
     """
-    images = check_images(images, model.input_size)
+    return tf.nn.softmax(-losses_by_class(model, check_images(images, model.input_size)))
+
+
+def losses_by_class(model, images):
+    """The losses in nats of images (N, 1, H, W) in [0, 1] with z = mu, as each class: (N, C); of a `VAE` (N, 1)."""
     losses = []
-    for class_ in np.eye(model.num_classes):
-        c = np.tile(class_, (len(images), 1))  # (N, C)
-        mu, logvar = model.encode(images, c)
-        x_hat = model.decode(mu, c)
+    for class_ in range(num_classes_of(model) if is_conditional(model) else 1):
+        c = classes_for(model, tf.fill((len(images),), class_))  # (N, C), or None
+        inputs = [] if c is None else [c]
+        mu, logvar = model.encode(images, *inputs)
+        x_hat = model.decode(mu, *inputs)
         losses.append(vae.reconstruction_loss(x_hat, images) + vae.kl_divergence(mu, logvar))
-    return tf.nn.softmax(-tf.stack(losses, axis=1))
+    return tf.stack(losses, axis=1)
 
 
 def principal_axes(mu):

@@ -17,9 +17,8 @@ if __name__ == "__main__":
 from weights import load_model, weights_path  # isort: skip
 import files  # weights is imported first: it names Keras' backend
 import numpy as np
-import vae
 from errors import InputError, exit_status
-from evaluation import evaluate, principal_axes
+from evaluation import evaluate, losses_by_class, principal_axes
 from mnist_images import load_data, to_pixels
 
 TEMPLATE = pathlib.Path(__file__).resolve().with_name("explore_template.html")
@@ -38,18 +37,6 @@ def quantise(kernel, bias):
     return scales.tobytes() + bias.astype("<f4").tobytes() + quantised.tobytes()
 
 
-def least_losses(model, images):
-    """The losses (N,) in nats of images (N, 1, H, W) in [0, 1] with z = mu; a CVAE's as the class that it reads."""
-    classes = np.eye(getattr(model, "num_classes", 0))
-    second_inputs = [(np.tile(c, (len(images), 1)),) for c in classes] or [()]
-    losses = []
-    for second_input in second_inputs:
-        mu, logvar = model.encode(images, *second_input)
-        x_hat = model.decode(mu, *second_input)
-        losses.append(vae.reconstruction_loss(x_hat, images) + vae.kl_divergence(mu, logvar))
-    return np.min(losses, axis=0)
-
-
 def describe(model, record, data):
     """What the page needs of a trained model and of the record of its run, as the comment in `explore.js` says.
 
@@ -60,7 +47,7 @@ def describe(model, record, data):
         raise InputError(f"the saved {kind} has one latent, the page needs two: train with --latent_size 2 or more")
     images = to_pixels(data.x_test)
     ink = np.sum(images, axis=(1, 2, 3))
-    usual_loss = np.quantile(least_losses(model, images), USUAL_SHARE)
+    usual_loss = np.quantile(np.min(losses_by_class(model, images), axis=1), USUAL_SHARE)
     test = evaluate(model, data)
     axes, shares = principal_axes(test.mu)
     variances = test.mu.var(axis=0)

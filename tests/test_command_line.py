@@ -251,6 +251,29 @@ def test_the_vae_s_run_and_its_record(small_mnist, outputs, monkeypatch):
         assert 300 < train_loss < 1000  # nats per image
 
 
+def test_in_a_terminal_a_bar_comes_and_goes_and_the_lines_are_the_same(small_mnist, monkeypatch):
+    printed = []
+    for in_terminal in (False, True):
+        stream = Tee()
+        stream.isatty = lambda answer=in_terminal: answer
+        monkeypatch.setattr(sys, "stdout", stream)
+        options = ["--batch_size", "50", "--num_epochs", "1", "--latent_size", "1", "--precision", "float32"]
+        assert main(*options, "--seed", "3") == 0
+        printed.append(stream.text)
+    without_bar, with_bar = printed
+    assert "10/12" in with_bar and "10/12" not in without_bar
+    shown = [line.split("\r\x1b[K")[-1] for line in with_bar.split("\n")]  # what a terminal leaves of each line
+    assert shown == without_bar.split("\n") and len(shown) == 4
+
+
+def test_saved_weights_of_other_latents_are_drawn_and_it_is_said(small_mnist, capsys):
+    assignment.save_model_weights(vae.CVAE(784, latent_size=3), arguments(), {"data": "some data"})
+    for latent_size in ("3", "7"):
+        assert main("--is_cvae", "--load_weights", "--latent_size", latent_size) == 0
+        said = "The weights are of 3 latents: --latent_size 7 is not used" in capsys.readouterr().out
+        assert said == (latent_size == "7")
+
+
 def test_ctrl_c_is_one_line_and_leaves_the_last_epoch_s_weights(small_mnist, outputs, monkeypatch, capsys):
     """With one latent, which has no plane to be drawn on."""
     evaluate, calls = assignment.evaluate, []

