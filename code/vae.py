@@ -108,8 +108,8 @@ class VAE(ElboModel):
             ],
             name="encoder",
         )
-        self.mu_layer = posterior_layer(self.latent_size, "mu", stddev=0.05)  # (N, H_d) -> (N, Z)
-        self.logvar_layer = posterior_layer(self.latent_size, "logvar", stddev=0.02)  # (N, H_d) -> (N, Z)
+        self.mu_layer = posterior_layer(self.latent_size, "mu", 0.05)  # (N, H_d) -> (N, Z)
+        self.logvar_layer = posterior_layer(self.latent_size, "logvar", 0.02, bias=-2.0)  # (N, H_d) -> (N, Z)
         self.decoder = tf.keras.Sequential(
             [
                 layers.Input((self.latent_size,)),
@@ -166,8 +166,8 @@ class CVAE(ElboModel):
             ],
             name="encoder",
         )
-        self.mu_layer = posterior_layer(self.latent_size, "mu", stddev=0.1)  # (N, H_d) -> (N, Z)
-        self.logvar_layer = posterior_layer(self.latent_size, "logvar", stddev=0.02, bias=-2.0)  # (N, H_d) -> (N, Z)
+        self.mu_layer = posterior_layer(self.latent_size, "mu", 0.1)  # (N, H_d) -> (N, Z)
+        self.logvar_layer = posterior_layer(self.latent_size, "logvar", 0.02, bias=-2.0)  # (N, H_d) -> (N, Z)
         self.decoder = tf.keras.Sequential(
             [
                 layers.Input((self.latent_size + self.num_classes,)),
@@ -238,8 +238,9 @@ def hidden_layer(hidden_dim, name):
 def posterior_layer(latent_size, name, stddev, bias=0.0):
     """A linear layer of q(z|x), (N, H_d) -> (N, Z), with small initial weights of this standard deviation.
 
-    q(z|x) starts near N(0, I), and mu depends on x just so much that the decoder soon learns what z says. For a CVAE,
-    whose decoder could do with the class alone, sigma starts at exp(-2 / 2) = 0.37, so that noise does not hide mu.
+    At first q(z|x) has a mu that hardly depends on x, and with a bias of -2 for logvar a sigma of exp(-2 / 2) = 0.37:
+    narrow, so that noise does not hide mu and the decoder soon learns what z says. Otherwise a loop with plain Adam
+    loses its first two epochs. The weights of mu are larger in the CVAE, whose decoder could do with the class alone.
     """
     start = tf.keras.initializers.RandomNormal(stddev=stddev)
     start_of_bias = tf.keras.initializers.Constant(bias)
@@ -278,10 +279,10 @@ def scale_class_weights(network, num_classes, factor):
 def first_optimizer():
     """The optimizer of a new model, for a loop that knows no other: Keras' Adam.
 
-    Its learning rate grows to 3e-3 over 60 steps and falls to a tenth of that over 5,000. Without the growth the first
-    steps are too large, and the decoder learns to ignore z.
+    Its learning rate grows to 3e-3 over 60 steps, so that the first ones are not too large, and falls to a fifth of that
+    over the next 400, which are seven epochs at a batch size of 1024.
     """
-    schedule = tf.keras.optimizers.schedules.CosineDecay(0.0, 5000, alpha=0.1, warmup_target=3e-3, warmup_steps=60)
+    schedule = tf.keras.optimizers.schedules.CosineDecay(0.0, 400, alpha=0.2, warmup_target=3e-3, warmup_steps=60)
     return tf.keras.optimizers.Adam(schedule, beta_2=0.97, name="adam")
 
 
