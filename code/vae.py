@@ -235,9 +235,9 @@ def hidden_layer(hidden_dim, name):
     return layers.Dense(hidden_dim, "relu", kernel_initializer="he_normal", name=name)
 
 
-# At first mu hardly depends on x, and sigma is exp(-2 / 2) = 0.37: so narrow that noise does not hide mu, and the decoder
-# soon learns what z says. Otherwise a loop with plain Adam loses most of its first two epochs. With larger weights of mu
-# the loss is lower, and fewer samples of the CVAE are the digit asked for.
+# At first mu hardly depends on x, and sigma is exp(-2 / 2) = 0.37: so narrow that noise does not hide mu, and the
+# decoder soon learns what z says. Otherwise a loop with plain Adam loses most of its first two epochs. With larger
+# weights of mu the loss is lower, and fewer samples of the CVAE are the digit asked for.
 MU_STDDEV = 0.07
 LOGVAR_STDDEV = 0.02
 LOGVAR_BIAS = -2.0
