@@ -62,7 +62,7 @@ class MuonAdam(tf.keras.optimizers.Adam):
 
     The update of a kernel (F, G) is its momentum, made nearly orthogonal, times the learning rate and
     0.2 sqrt(max(F, G)), so that the update's elements are nearly of the size 0.2 times the rate. It is done in every
-    second step, twice as large; the kernels take turns.
+    second step, twice as large; the kernels take turns. InputError if it is to accumulate gradients.
 
     Attributes:
         schedule: the learning rate that it was made with.
@@ -75,6 +75,8 @@ class MuonAdam(tf.keras.optimizers.Adam):
     def __init__(
         self, learning_rate=PEAK, beta_2=BETA_2, muon_layers=(), muon_dtype="float32", name="muon_adam", **options
     ):
+        if options.get("gradient_accumulation_steps"):  # Keras' versions count steps in different ways
+            raise InputError("MuonAdam does not accumulate gradients: use larger batches instead")
         super().__init__(learning_rate, beta_2=beta_2, name=name, **options)
         self.schedule = learning_rate
         self.muon_layers = tuple(muon_layers)

@@ -241,7 +241,6 @@ LOOPS = {
     "`model.optimizer`, batch 1024": lambda model: usual_loop(model, model.optimizer, 1024),
     "Adam(1e-3), batch 1024": lambda model: usual_loop(model, tf.keras.optimizers.Adam(1e-3), 1024),
     "`model.optimizer`, batch 128": lambda model: usual_loop(model, model.optimizer, 128),
-    "Adam(1e-3), batch 128": lambda model: usual_loop(model, tf.keras.optimizers.Adam(1e-3), 128),
     "`fit` with `muon.new_optimizer(model)`, batch 1024": by_fit,
 }
 
