@@ -235,10 +235,10 @@ def hidden_layer(hidden_dim, name):
     return layers.Dense(hidden_dim, "relu", kernel_initializer="he_normal", name=name)
 
 
-# At first mu hardly depends on x, and sigma is exp(-1 / 2) = 0.61 in the VAE and 0.37 in the CVAE, whose decoder could do
-# with the class alone: so narrow that noise does not hide mu, and the decoder soon learns what z says. Otherwise a loop
-# with plain Adam loses most of its first two epochs. With larger weights of mu the loss of the CVAE is lower, and fewer
-# samples are the digit asked for.
+# At first mu hardly depends on x, and sigma is exp(-1 / 2) = 0.61 in the VAE and exp(-2 / 2) = 0.37 in the CVAE, whose
+# decoder could do with the class alone: so narrow that noise does not hide mu, and the decoder soon learns what z says.
+# Otherwise a loop with plain Adam loses most of its first two epochs. With larger weights of mu the loss of the CVAE is
+# lower, and fewer samples are the digit asked for.
 MU_STDDEV = 0.07
 LOGVAR_STDDEV = 0.02
 
