@@ -3,7 +3,7 @@
 A run is short: 10 epochs in batches of 1024 are 580 steps. Muon (https://kellerjordan.github.io/posts/muon/) makes the
 momentum of a kernel nearly orthogonal before the kernel moves along it, so that a step changes all directions alike,
 and not only the few with large gradients. `tests/results.py ablation` shows what it is worth beside Adam for every
-kernel, in as much time and at Adam's own best learning rate: see outputs/README.md.
+kernel in as much time, with a learning rate of Adam's own: see outputs/README.md.
 """
 
 import math
