@@ -217,8 +217,8 @@ def build_for(optimizer, model):
 
     Another's model may have no weights before it is called: then Keras creates the state in the first step.
     """
-    weights = getattr(model, "weights", model.trainable_variables)
-    if weights:
+    if getattr(model, "built", True):
+        weights = getattr(model, "weights", model.trainable_variables)
         optimizer.build([variable for variable in weights if tf.as_dtype(variable.dtype).is_floating])
 
 
