@@ -11,6 +11,7 @@ import os
 import pathlib
 import sys
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as in assignment.py
 if __name__ == "__main__":
     os.environ["MPLBACKEND"] = "agg"  # whatever a notebook's environment says
 
