@@ -27,7 +27,7 @@ from precision import computing_in, speed_up
 from vae import CVAE, VAE, loss_function
 
 ROUNDS = 3
-EAGER_IMAGES = 10_240  # the eager loop is timed on so many images, and scaled to an epoch
+EAGER_IMAGES = 5_120  # the eager loop is timed on so many images, and scaled to an epoch
 
 
 def seconds(call, *args):
