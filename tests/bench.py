@@ -126,11 +126,10 @@ COLUMNS = {
 def bench_epochs():
     print(f"\n| | {' | '.join(COLUMNS)} |")
     print("| --- " * (1 + len(COLUMNS)) + "|")
-    rows = [(1024, "float32"), (1024, "bfloat16"), (128, "float32")]
-    for kind, (batch_size, precision) in itertools.product((VAE, CVAE), rows):
-        medians = np.median(measure_epochs(kind, batch_size, precision), axis=0)
+    for kind, precision in itertools.product((VAE, CVAE), ("float32", "bfloat16")):
+        medians = np.median(measure_epochs(kind, 1024, precision), axis=0)
         cells = [cell.format(value) for cell, value in zip(COLUMNS.values(), medians)]
-        print(f"| {kind.__name__}, batch {batch_size}, {precision} | {' | '.join(cells)} |", flush=True)
+        print(f"| {kind.__name__}, batch 1024, {precision} | {' | '.join(cells)} |", flush=True)
 
 
 def measure_epochs(kind, batch_size, precision):
