@@ -130,10 +130,9 @@ class MuonAdam(tf.keras.optimizers.Adam):
             direction = orthogonalise(gradient + MOMENTUM * momentum, self.muon_dtype)  # Nesterov's momentum
             rate = tf.cast(self.learning_rate, direction.dtype)
             kernel.assign_sub(rate * EVERY * SCALE * max(kernel.shape) ** 0.5 * direction)
-            return True
 
         step = tf.cast(tf.convert_to_tensor(self.iterations), tf.int64)
-        tf.cond((step + index) % EVERY == 0, update, lambda: False)
+        tf.cond((step + index) % EVERY == 0, update, lambda: None)
 
     def get_config(self):
         """The constructor's arguments, from which Keras makes a copy."""
@@ -195,7 +194,7 @@ def set_optimizer(model, batch_size, peak=PEAK):
         raise InputError(
             "train_vae does not scale the loss, as compile() expects for float16: set model.optimizer anew"
         )
-    is_first = hasattr(model, "has_first_optimizer") and model.has_first_optimizer()
+    is_first = hasattr(model, "first_optimizer") and settings_of(optimizer) == settings_of(model.first_optimizer())
     if optimizer is None or is_first:
         model.optimizer = new_optimizer(model, batch_size, peak)
     elif isinstance(optimizer, MuonAdam):
@@ -217,14 +216,23 @@ def build_for(optimizer, model):
 
     Another's model may have no weights before it is called: then Keras creates the state in the first step.
     """
-    if getattr(model, "built", True):
-        weights = getattr(model, "weights", model.trainable_variables)
-        optimizer.build([variable for variable in weights if tf.as_dtype(variable.dtype).is_floating])
+    if model.built:
+        optimizer.build([variable for variable in model.weights if tf.as_dtype(variable.dtype).is_floating])
 
 
 def schedule_of(optimizer):
-    """The schedule that a caller has set as an optimizer's learning rate, as a configuration; otherwise None."""
-    learning_rate = optimizer.get_config()["learning_rate"]
-    is_schedule = isinstance(learning_rate, dict)
-    is_ours = is_schedule and "peak" in learning_rate["config"]  # it may change, and is a variable
-    return learning_rate if is_schedule and not is_ours else None
+    """The schedule that a caller has set as an optimizer's learning rate, as a configuration.
+
+    None if the learning rate is a variable, which a compiled step follows: a number, or a `WarmUpThenDecay`.
+    """
+    learning_rate = settings_of(optimizer).get("learning_rate", {})
+    is_variable = not isinstance(learning_rate, dict) or "peak" in learning_rate.get("config", {})
+    return None if is_variable else learning_rate
+
+
+def settings_of(optimizer):
+    """The configuration of an optimizer; {} if it cannot give one: a schedule of the caller's own may be without."""
+    try:
+        return optimizer.get_config()
+    except (AttributeError, NotImplementedError):
+        return {}

@@ -1,4 +1,4 @@
-"""What a model is worth: its loss on the test images, the classes that it reads and its principal axes, with NumPy."""
+"""What a model is worth: its loss, the classes that it reads, axes, distances and accuracies, against NumPy."""
 
 import evaluation
 import numpy as np
@@ -80,3 +80,49 @@ def test_principal_axes_are_those_of_the_singular_value_decomposition():
     _, deviations, expected = np.linalg.svd(mu - mu.mean(axis=0), full_matrices=False)
     np.testing.assert_allclose(np.abs(axes @ expected[:2].T), np.eye(2), atol=1e-9)
     np.testing.assert_allclose(shares, deviations**2 / np.sum(deviations**2), atol=1e-9)
+
+
+def gaussian(rng, mean, deviations, n=1000):
+    """n points whose mean and covariance are exactly these."""
+    points = rng.normal(size=(n, len(mean)))
+    points -= points.mean(axis=0)
+    points = points @ np.linalg.inv(np.linalg.cholesky(np.cov(points, rowvar=False))).T
+    return points * deviations + mean
+
+
+def test_the_distance_of_two_gaussians_is_the_closed_form():
+    """For covariances that commute: |m1 - m2|^2 + sum (s1 - s2)^2; and it does not change when both are turned."""
+    rng = np.random.default_rng(0)
+    a = gaussian(rng, [1.0, 0.0, 2.0], [1.0, 2.0, 0.5])
+    b = gaussian(rng, [0.0, 2.0, 2.0], [3.0, 1.0, 0.5])
+    expected = (1 + 4) + (4 + 1)
+    assert evaluation.frechet_distance(a, b) == pytest.approx(expected, rel=1e-9)
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    assert evaluation.frechet_distance(a @ turn, b @ turn) == pytest.approx(expected, rel=1e-9)
+    assert evaluation.frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
+
+
+def test_the_distance_of_covariances_that_do_not_commute():
+    """In two dimensions tr (C1 C2)^(1/2) = sqrt(tr(C1 C2) + 2 sqrt(det(C1 C2)))."""
+    rng = np.random.default_rng(1)
+    a, b = (gaussian(rng, [0, 0], [1, 1]) @ rng.normal(size=(2, 2)) for _ in range(2))
+    c1, c2 = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    root = np.sqrt(np.trace(c1 @ c2) + 2 * np.sqrt(np.linalg.det(c1 @ c2)))
+    means = np.sum((a.mean(axis=0) - b.mean(axis=0)) ** 2)
+    assert evaluation.frechet_distance(a, b) == pytest.approx(means + np.trace(c1) + np.trace(c2) - 2 * root, rel=1e-6)
+
+
+def test_a_feature_that_is_always_the_same_is_no_trouble():
+    a = np.random.default_rng(0).normal(size=(50, 4))
+    a[:, 2] = 0
+    assert evaluation.frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
+
+
+def test_accuracy_counts_by_digit():
+    condition = np.repeat(np.arange(10), 4)
+    read = condition.copy()
+    read[36:38] = 4  # two of the four nines are read as fours
+    read[0] = 6
+    matrix = evaluation.confusion_matrix(condition, read)
+    assert (matrix[9, 4], matrix[4, 9], matrix[0, 6], matrix[9, 9], matrix.sum()) == (2, 0, 1, 2, 40)
+    assert evaluation.accuracy(matrix) == (92.5, 50.0, 9)

@@ -189,7 +189,7 @@ def test_the_optimizer_can_be_saved_with_its_model_and_goes_on(tmp_path):
     "batch_size, factor, warm_up", [(128, 1.0, 282.84), (1024, 8, 100), (2048, 8, 100), (64, 0.5, 400)]
 )  # B / 128 and 100 sqrt(1024 / B), by hand
 def test_the_rate_warms_up_over_steps_and_decays_with_the_images_seen(batch_size, factor, warm_up):
-    schedule = muon.WarmUpThenDecay(2e-3, batch_size)
+    schedule = muon.WarmUpThenDecay(np.float64(2e-3), batch_size)  # of any type
     again = 200 * 1024 / batch_size  # steps after which (1 + images / DECAY) is 2, 3, ...
     for step, expected in (
         (0, 1 / warm_up),
@@ -199,7 +199,12 @@ def test_the_rate_warms_up_over_steps_and_decays_with_the_images_seen(batch_size
         (warm_up + 3 * again - 1, 0.125),
     ):
         rate = schedule(tf.constant(step, tf.float32))
-        assert float(rate) == pytest.approx(2e-3 * factor * expected, rel=1e-3)
+        assert float(rate) == pytest.approx(2e-3 * factor * expected, rel=1e-4)
+
+
+def test_the_default_rate():
+    for batch_size, rate in ((64, 0.75e-3), (128, 1.5e-3), (1024, 0.012), (2048, 0.012)):
+        assert muon.rate_at(batch_size) == pytest.approx(rate, rel=1e-6)
 
 
 def test_the_rate_is_a_schedule_of_keras():
@@ -247,6 +252,12 @@ def test_an_optimizer_that_the_caller_has_chosen_stays(choose):
     for _ in range(2):
         muon.set_optimizer(model, 1024)
         assert model.optimizer is chosen
+
+
+@pytest.mark.parametrize("policy, dtype", [("float32", "float32"), ("mixed_bfloat16", "bfloat16")])
+def test_muon_s_iteration_is_in_the_type_that_the_model_computes_in(policy, dtype):
+    with keras_setting(policy=policy):
+        assert muon.new_optimizer(new(vae.VAE)).muon_dtype == dtype
 
 
 def test_copies_and_loaded_models_get_optimizers_of_their_own(tmp_path):

@@ -1,6 +1,7 @@
 """float32 or bfloat16: which is chosen, that both train, and that each loads what the other has saved."""
 
 import json
+import time
 
 import assignment
 import numpy as np
@@ -31,6 +32,18 @@ def test_auto_takes_bfloat16_where_its_products_are_much_faster(monkeypatch, sec
     monkeypatch.setattr(precision, "seconds", measured)
     assert precision.choose_precision("auto") == chosen
     assert set(calls) == {tf.float32, tf.bfloat16}
+
+
+def test_what_is_measured_is_a_product_of_the_network_s_size_and_a_call_s_time():
+    for dtype in (tf.float32, tf.bfloat16):
+        result = precision.product(dtype)()
+        assert result.shape == (1024, 384) and result.dtype == dtype
+
+    def slow():
+        time.sleep(0.02)
+        return tf.zeros(())
+
+    assert 0.02 <= precision.seconds(slow) < 20
 
 
 def test_the_setting_of_keras_is_as_before_behind_the_block():

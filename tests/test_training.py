@@ -225,8 +225,21 @@ def test_an_epoch_of_real_mnist_teaches_more_than_the_mean_image(kind):
 # --------------------------------------------------------------------------------------------------- any way of calling
 
 
-def test_batches_of_other_sizes_and_loaders_without_a_length_are_trained_on():
-    """Lists, generators, columns of labels, strings: one model, and training goes on."""
+def traced(monkeypatch):
+    """A list that gets an element each time that the step is traced, as a graph or line by line."""
+    traces, train_step = [], assignment.train_step
+
+    def counted(*arguments):  # a name of its own: TensorFlow counts by it before it warns
+        traces.append(arguments)
+        return train_step(*arguments)
+
+    monkeypatch.setattr(assignment, "train_step", counted)
+    return traces
+
+
+def test_batches_of_other_sizes_and_loaders_without_a_length_are_trained_on(monkeypatch):
+    """Lists, generators, columns of labels, strings: one model and one graph, and training goes on."""
+    traces = traced(monkeypatch)
     model = new(vae.CVAE)
     images = np.random.default_rng(0).uniform(size=(40, 1, 8, 8))
     for batches in (
@@ -238,7 +251,7 @@ def test_batches_of_other_sizes_and_loaders_without_a_length_are_trained_on():
         [(images, np.zeros(40))],
     ):
         assert np.isfinite(train(model, batches))
-    assert steps_of(model) == 2 + 2 + 1 + 1 + 6 + 1
+    assert steps_of(model) == 2 + 2 + 1 + 1 + 6 + 1 and len(traces) == 1
 
 
 class Plain(tf.keras.Model):
@@ -344,10 +357,11 @@ def test_after_other_batches_the_optimizer_goes_on_as_it_is():
     assert steps_of(model) == 3 + 6 + 1 and model.optimizer.schedule.batch_size == 16
 
 
-def test_many_models_are_no_reason_for_a_warning(caplog):
+def test_many_models_are_no_reason_for_a_warning(monkeypatch, caplog):
+    traces = traced(monkeypatch)
     for _ in range(7):
         train(new(vae.VAE), loader(16, 16))
-    assert "retracing" not in caplog.text
+    assert len(traces) == 7 and "retracing" not in caplog.text
 
 
 def test_fit_and_train_vae_take_turns():
@@ -397,13 +411,28 @@ def test_a_caller_s_optimizer_keeps_its_schedule_and_a_new_one_is_used():
         assert steps_of(model) == 6
 
 
+class WithoutConfig(tf.keras.optimizers.schedules.LearningRateSchedule):
+    """A rate up to one step, and 0 after it: a schedule that Keras could not save."""
+
+    def __init__(self, last_step, rate):
+        self.last_step, self.rate = last_step, rate
+
+    def __call__(self, step):
+        return tf.where(tf.cast(step, tf.int32) <= self.last_step, self.rate, 0.0)
+
+
+def piecewise_constant(last_step, rate):
+    """The same as one of Keras' schedules."""
+    return tf.keras.optimizers.schedules.PiecewiseConstantDecay([last_step], [rate, 0.0])
+
+
+@pytest.mark.parametrize("schedule", [piecewise_constant, WithoutConfig])
 @pytest.mark.parametrize("trained_before", [False, True])
-def test_a_schedule_that_is_set_on_the_model_s_own_optimizer_counts(trained_before):
+def test_a_schedule_that_is_set_on_the_model_s_own_optimizer_counts(trained_before, schedule):
     model = new(vae.VAE)
     if trained_before:
         train(model, loader())
-    schedule = tf.keras.optimizers.schedules.PiecewiseConstantDecay([steps_of(model) + 1], [1e-2, 0.0])
-    model.optimizer.learning_rate = schedule
+    model.optimizer.learning_rate = schedule(steps_of(model) + 1, 1e-2)
     moved = []
     for _ in range(2):
         before = model.get_weights()

@@ -136,6 +136,8 @@ def test_reparametrize_is_differentiable_in_a_graph_of_any_batch_size():
 def test_networks_are_three_relu_layers_of_one_width_and_a_sigmoid(kind, rng):
     model = kind(64, latent_size=3)
     shapes = [w.shape for w in model.encoder.get_weights()[::2] + model.decoder.get_weights()[::2]]
+    names = [layer.name for layer in model.encoder.layers + model.decoder.layers if layer.weights]
+    assert names == ["encoder_1", "encoder_2", "encoder_3", "decoder_1", "decoder_2", "decoder_3", "pixels"]
     h, c = model.hidden_dim, 10 if kind is vae.CVAE else 0
     assert shapes == [(64 + c, h), (h, h), (h, h), (3 + c, h), (h, h), (h, h), (h, 64)]
     model.set_weights([rng.normal(0, 0.1, w.shape) for w in model.get_weights()])
@@ -272,4 +274,5 @@ def test_sizes_are_attributes():
     model = vae.CVAE(784, num_classes=3, latent_size=4)
     assert (model.input_size, model.num_classes, model.latent_size) == (784, 3, 4)
     assert vae.CVAE(64).latent_size == vae.VAE(64).latent_size == 15 and vae.CVAE(64).num_classes == 10
+    assert vae.CVAE(64).hidden_dim == vae.VAE(64).hidden_dim == 384
     assert model.decoder(tf.zeros((2, 7))).shape == (2, 1, 28, 28)
