@@ -9,7 +9,7 @@ import itertools
 import os
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what fails raises; the messages are of machines without a GPU
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no messages about a missing GPU; errors are raised
 if __name__ == "__main__":
     os.environ["MPLBACKEND"] = "agg"  # it draws to files, whatever a notebook's environment says
 
@@ -77,7 +77,7 @@ def train_step(model, images, labels, is_cvae=False):
     """
     c = one_hot(labels, num_classes_of(model)) if is_cvae else None
     with tf.GradientTape() as tape:
-        x_hat, mu, logvar = forward(model, images, c)
+        x_hat, mu, logvar = forward(model, images, c, training=True)
         loss = loss_function(x_hat, images, mu, logvar)
     gradients = tape.gradient(loss, model.trainable_variables)
     model.optimizer.apply_gradients(zip(gradients, model.trainable_variables))
@@ -94,17 +94,18 @@ def train_vae(model, train_loader, args, is_cvae=False):
         model: a `VAE`, a `CVAE`, or any other that maps images, and if `is_cvae` one-hots, to (x_hat, mu, logvar).
         train_loader: gives batches of images (B, 1, H, W) in [0, 1] and labels (B,).
         args: may have `learning_rate`, the highest rate at a batch size of 128; at 1024 it is eight times that, see
-            `muon.rate_at`. Nothing else is used.
+            `muon.rate_at`. It does not count for an optimizer of Keras. Nothing else is used.
         is_cvae: whether the model is given the labels. TypeError if it is true for a `VAE` or false for a `CVAE`.
 
     Returns:
-        The sum of the losses of the steps, a float: `total / len(train_loader)` is the average loss per image.
+        The sum of the losses of the steps, a float: divided by the number of batches, if all are of one size, it is
+        the average loss per image.
 
     InputError, a ValueError, if a batch is not like that, before it is trained on.
     """
     batches = checked_batches(train_loader, model, is_cvae)
     first_batch = next(batches)  # optimizer and graph are made for batches like the first
-    set_optimizer(model, len(first_batch[0]), getattr(args, "learning_rate", PEAK))
+    set_optimizer(model, len(first_batch[0]), getattr(args, "learning_rate", None))
     step = compiled_step(train_step, model, first_batch, is_cvae)
     bar = ProgressBar(train_loader)
     total = 0.0

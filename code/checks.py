@@ -8,11 +8,10 @@ from vae import CVAE, VAE
 
 
 def checked_batches(train_loader, model, is_cvae):
-    """The batches of a loader, one after the other: tensors of images, float32 (B, 1, H, W), and
-    labels, int32 (B,).
+    """The batches of a loader, one after the other: tensors of images, float32 (B, 1, H, W), and labels, int32 (B,).
 
-    Further elements of a batch are left out. InputError if there are no batches, or if they repeat for ever, or if the
-    model cannot be trained on one. TypeError if `is_cvae` does not suit a `VAE` or `CVAE`.
+    Further elements of a batch are left out. InputError if there are no batches, or if a data set repeats for ever, or
+    if the model cannot be trained on a batch. TypeError if `is_cvae` does not suit a `VAE` or `CVAE`.
     """
     if isinstance(model, (VAE, CVAE)) and is_conditional(model) != is_cvae:
         raise TypeError(f"a {type(model).__name__} is trained with is_cvae={not is_cvae}")
@@ -34,7 +33,7 @@ def checked_batches(train_loader, model, is_cvae):
         if is_cvae:
             labels = check_labels(labels, num_classes_of(model)).reshape(count)
         else:
-            labels = np.zeros(count, np.int32)  # they are not used, and may be anything
+            labels = np.zeros(count, np.int32)  # they are not used
         yield images, tf.constant(labels)
     if batch is None:
         raise InputError("the loader has no batches: it is empty, or was used up and must be made anew for each epoch")
@@ -43,7 +42,7 @@ def checked_batches(train_loader, model, is_cvae):
 def check_images(images, input_size=None):
     """Images as a float32 tensor. InputError if a pixel is not in [0, 1].
 
-    With an `input_size` also if they are not (N, 1, H, W), where H and W are its root.
+    With an `input_size`, D, also if they are not (N, 1, H, W) of D pixels.
     """
     images = tf.convert_to_tensor(images)
     if input_size is not None:

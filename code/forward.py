@@ -19,6 +19,10 @@ def classes_for(model, labels):
     return tf.one_hot(labels, num_classes_of(model)) if is_conditional(model) else None
 
 
-def forward(model, images, c):
-    """x_hat, mu and logvar of images (N, 1, H, W) in [0, 1] and one-hot classes c (N, C), or None for a `VAE`."""
-    return model(images) if c is None else model(images, c)
+def forward(model, images, c, training=False):
+    """x_hat, mu and logvar of images (N, 1, H, W) in [0, 1] and one-hot classes c (N, C), or None for a `VAE`.
+
+    `training` is for layers of another's that work otherwise then, such as dropout.
+    """
+    inputs = [images] if c is None else [images, c]
+    return model(*inputs, training=training)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
-from muon import schedule_of
+from muon import settings_of
 
 
 class Compiled(NamedTuple):
@@ -13,7 +13,7 @@ class Compiled(NamedTuple):
 
     step: Callable
     objects: list  # the optimizer and the trained variables
-    schedule: dict  # see `muon.schedule_of`
+    settings: dict  # of the optimizer, see `muon.settings_of`
 
 
 compiled = weakref.WeakKeyDictionary()  # of each model; a model that is deleted frees its graph
@@ -22,11 +22,11 @@ compiled = weakref.WeakKeyDictionary()  # of each model; a model that is deleted
 def compiled_step(train_step, model, batch, is_cvae):
     """`train_step` as a graph for a model and batches like this one, of any size.
 
-    It is kept from epoch to epoch, and made anew if the model's optimizer, schedule or trained variables have changed.
+    It is kept from epoch to epoch, and made anew if the optimizer, its settings or the trained variables have changed.
     """
-    schedule = schedule_of(model.optimizer)
+    settings = settings_of(model.optimizer)
     known = compiled.get(model)
-    if known and known.schedule == schedule and same_objects(known.objects, trained_objects(model)):
+    if known and known.settings == settings and same_objects(known.objects, trained_objects(model)):
         step = known.step
     else:
         step = tf.function(train_step, autograph=False)  # it has no loop to convert: a second less
@@ -35,7 +35,7 @@ def compiled_step(train_step, model, batch, is_cvae):
     any_labels = tf.TensorSpec((None,), labels.dtype)
     # Traced here, and not by its first call: TensorFlow would warn of too many traces after a few models
     step.get_concrete_function(model, any_images, any_labels, is_cvae)
-    compiled[model] = Compiled(step, trained_objects(model), schedule)  # another's model has variables only by now
+    compiled[model] = Compiled(step, trained_objects(model), settings)  # another's model has variables only by now
     return step
 
 

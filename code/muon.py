@@ -10,6 +10,7 @@ import math
 
 import tensorflow as tf
 from errors import InputError
+from forward import is_conditional
 
 PEAK = 1.5e-3  # the learning rate after the warm-up, for batches of 128
 WARM_UP = 100  # steps over which the learning rate grows, for batches of 1024
@@ -172,7 +173,7 @@ def muon_layers(model, batch_size=1024):
     """
     if batch_size < MIN_MUON_BATCH_SIZE:
         return ()
-    if hasattr(model, "num_classes"):
+    if is_conditional(model):
         return ("decoder_2", "decoder_3", "pixels")
     return ("encoder_2", "encoder_3", "decoder_2", "decoder_3")
 
@@ -182,11 +183,11 @@ def muon_dtype(model):
     return "bfloat16" if getattr(model, "compute_dtype", None) == "bfloat16" else "float32"
 
 
-def set_optimizer(model, batch_size, peak=PEAK):
+def set_optimizer(model, batch_size, peak=None):
     """Gives a model the optimizer with which `train_vae` trains it: this is the rule of whose optimizer counts.
 
     A model whose caller has set an optimizer, or has changed a setting of its first one, keeps it. Any other gets a
-    `new_optimizer`, made for this batch size; and for every `MuonAdam` the `peak` of its learning rate is set anew.
+    `new_optimizer`, made for this batch size. If there is a `peak`, it becomes that of any `MuonAdam`'s learning rate.
     InputError if the optimizer is one that Keras has wrapped for float16.
     """
     optimizer = getattr(model, "optimizer", None)
@@ -196,11 +197,11 @@ def set_optimizer(model, batch_size, peak=PEAK):
         )
     is_first = hasattr(model, "first_optimizer") and settings_of(optimizer) == settings_of(model.first_optimizer())
     if optimizer is None or is_first:
-        model.optimizer = new_optimizer(model, batch_size, peak)
-    elif isinstance(optimizer, MuonAdam):
-        optimizer.set_peak(peak)
-        if not optimizer.knows(model.trainable_variables):
-            model.optimizer = copy_for(model, optimizer)
+        model.optimizer = new_optimizer(model, batch_size)
+    elif isinstance(optimizer, MuonAdam) and not optimizer.knows(model.trainable_variables):
+        model.optimizer = copy_for(model, optimizer)
+    if peak is not None and isinstance(model.optimizer, MuonAdam):
+        model.optimizer.set_peak(peak)
 
 
 def copy_for(model, optimizer):
@@ -220,19 +221,17 @@ def build_for(optimizer, model):
         optimizer.build([variable for variable in model.weights if tf.as_dtype(variable.dtype).is_floating])
 
 
-def schedule_of(optimizer):
-    """The schedule that a caller has set as an optimizer's learning rate, as a configuration.
-
-    None if the learning rate is a variable, which a compiled step follows: a number, or a `WarmUpThenDecay`.
-    """
-    learning_rate = settings_of(optimizer).get("learning_rate", {})
-    is_variable = not isinstance(learning_rate, dict) or "peak" in learning_rate.get("config", {})
-    return None if is_variable else learning_rate
-
-
 def settings_of(optimizer):
-    """The configuration of an optimizer; {} if it cannot give one: a schedule of the caller's own may be without."""
+    """An optimizer's configuration without its learning rate, if that is a variable: what is fixed in a compiled step.
+
+    A number is such a variable, and so is the peak of a `WarmUpThenDecay`. {} if the optimizer has no configuration: a
+    schedule of the caller's own may be without.
+    """
     try:
-        return optimizer.get_config()
+        settings = optimizer.get_config()
     except (AttributeError, NotImplementedError):
         return {}
+    learning_rate = settings["learning_rate"]
+    if not isinstance(learning_rate, dict) or "peak" in learning_rate["config"]:
+        del settings["learning_rate"]
+    return settings

@@ -67,7 +67,7 @@ class ElboModel(tf.keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The loss that `fit` minimises and `evaluate` reports: that of `loss_function`, in its two terms.
 
-        With weights (N,) of the images, their weighted losses are added up and divided by N, as by Keras.
+        With weights (N,) or (N, 1) of the images, their weighted losses are added up and divided by N, as by Keras.
 
         Keras gives it the model's inputs x, images or a pair (images, classes), and outputs y_pred. y is not used.
         ValueError if `compile` was given a loss, which would not be used either.
@@ -76,13 +76,13 @@ class ElboModel(tf.keras.Model):
             raise ValueError("the model brings its own loss: call compile() without one")
         images = x[0] if isinstance(x, (tuple, list)) else x
         x_hat, mu, logvar = y_pred
-        weights = tf.ones(tf.shape(mu)[:1]) if sample_weight is None else tf.cast(sample_weight, tf.float32)
+        weights = 1.0 if sample_weight is None else tf.reshape(tf.cast(sample_weight, tf.float32), tf.shape(mu)[:1])
         reconstruction = tf.reduce_mean(weights * reconstruction_loss(x_hat, images))
         kl = tf.reduce_mean(weights * kl_divergence(mu, logvar))
         loss = reconstruction + kl
         for tracker, value in zip(self.trackers, (loss, reconstruction, kl)):
             tracker.update_state(value, sample_weight=tf.shape(mu)[0])
-        # Keras adds up the gradients of several devices (version 3 does so from 3.10 on; before, it averages them)
+        # Keras adds up the gradients of several devices; only 3.4 to 3.9 average them, and are not supported there
         return loss / tf.distribute.get_strategy().num_replicas_in_sync
 
     @property
@@ -242,9 +242,9 @@ def hidden_layer(hidden_dim, name):
 
 
 # At first mu hardly depends on x, and sigma is exp(-1 / 2) = 0.61 in the VAE and exp(-2 / 2) = 0.37 in the CVAE, whose
-# decoder could do with the class alone: so narrow that noise does not hide mu, and the decoder soon learns what z says.
-# Otherwise a loop with plain Adam loses most of its first two epochs. With larger weights of mu the loss of the CVAE is
-# lower, and fewer samples are the digit asked for.
+# decoder might use the class alone: so narrow that noise does not hide mu, and the decoder soon learns what z says.
+# Otherwise a loop with plain Adam learns little in its first two epochs. With larger weights of mu the loss of the CVAE
+# is lower, and fewer samples are the digit asked for.
 MU_STDDEV = 0.07  # near what Keras gives by default for 384 units
 LOGVAR_STDDEV = 0.02
 

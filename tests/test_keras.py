@@ -106,9 +106,10 @@ def test_weights_of_images_count_as_in_keras(kind):
     weights = np.float32(np.arange(20) % 3)
     model.compile(optimizer=tf.keras.optimizers.SGD(0.01))
     inputs = (x, *c) if c else x
-    loss = model.evaluate(inputs, y, sample_weight=weights, batch_size=20, verbose=0, return_dict=True)
     expected = {"loss": np.mean(weights * (reconstruction + kl)), "kl": np.mean(weights * kl)}
-    assert {name: loss[name] for name in expected} == pytest.approx(expected, rel=1e-4)
+    for column in (weights, weights[:, None]):
+        loss = model.evaluate(inputs, y, sample_weight=column, batch_size=20, verbose=0, return_dict=True)
+        assert {name: loss[name] for name in expected} == pytest.approx(expected, rel=1e-4)
     before = model.get_weights()
     model.fit(inputs, y, sample_weight=np.zeros(20), verbose=0)
     assert same_weights(before, model.get_weights())

@@ -16,6 +16,7 @@ import tensorflow as tf
 import vae
 from conftest import arguments, keras_setting, needs_mnist, same_weights, second_input, small_arrays
 from evaluation import evaluate
+from forward import forward
 from mnist_images import load_data
 
 KINDS = [vae.VAE, vae.CVAE]
@@ -294,11 +295,30 @@ def test_the_encoder_may_be_replaced_between_two_epochs():
     assert not same_weights(before, model.encoder.get_weights()) and steps_of(model) == 6
 
 
+def test_layers_are_told_that_they_are_trained():
+    told = []
+
+    class Told(Plain):
+        def call(self, x, training=False):
+            told.append(training)
+            return super().call(x)
+
+    model = Told()
+    train(model, loader())
+    assert set(told) == {True}
+    forward(model, tf.zeros((1, 1, 8, 8)), None)
+    assert told[-1] is False
+
+
 @pytest.mark.parametrize("args", [None, argparse.Namespace(), arguments(muon.PEAK)])
 def test_without_a_learning_rate_the_default_counts(args):
     model = new(vae.VAE)
     assignment.train_vae(model, loader(), args)
     assert float(model.optimizer.schedule.peak.numpy()) == pytest.approx(1.5e-3)
+    model.optimizer.set_peak(3e-4)
+    assignment.train_vae(model, loader(), args)
+    expected = args.learning_rate if hasattr(args, "learning_rate") else 3e-4
+    assert float(model.optimizer.schedule.peak.numpy()) == pytest.approx(expected)
 
 
 def test_what_a_batch_has_behind_images_and_labels_is_left_out():
@@ -409,6 +429,16 @@ def test_a_caller_s_optimizer_keeps_its_schedule_and_a_new_one_is_used():
             moved.append(max(np.abs(a - b).max() for a, b in zip(before, model.get_weights())))
         assert moved[0] > 1e-4 and moved[1] < 1e-7  # the rate is 0 from the fourth step on
         assert steps_of(model) == 6
+
+
+def test_a_setting_of_the_optimizer_that_is_changed_counts():
+    model = new(vae.VAE)
+    model.optimizer = tf.keras.optimizers.SGD(1e-2)
+    train(model, loader())
+    before = model.get_weights()
+    model.optimizer.clipnorm = 1e-9
+    train(model, loader())
+    assert max(np.abs(a - b).max() for a, b in zip(before, model.get_weights())) < 1e-7
 
 
 class WithoutConfig(tf.keras.optimizers.schedules.LearningRateSchedule):
