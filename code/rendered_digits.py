@@ -1,4 +1,4 @@
-"""Digits drawn from fonts, in MNIST's format: what `mnist.py` falls back on where there is no MNIST.
+"""Digits drawn from fonts, in MNIST's format: what `mnist_images.py` falls back on where there is no MNIST.
 
 Each image is one glyph of one of the fonts that matplotlib ships, with random stroke, slant, rotation and scale, its
 centre of mass near the centre as in MNIST. A stand-in to see the models work: results on it are not MNIST's.

@@ -278,8 +278,8 @@ def pixel_layer(input_size):
 # A one-hot is a single 1 among H x W pixels or Z latents, and the networks would hardly use it: z would encode part of
 # the class, and more samples would be wrong digits. So its initial weights are larger, by these factors times the
 # image's side: for MNIST 42 and 12. The side counts since the norm of the pixels grows with it; the decoder keeps its
-# ratio to the encoder. Both were chosen by trial: a smaller one in the decoder lowers the loss, most in loops with
-# plain Adam, and fewer samples are the digit asked for.
+# ratio to the encoder. Both were chosen by trial, for samples that are the digit asked for; with a larger one in the
+# decoder, loops with plain Adam learn more slowly.
 ENCODER_CLASS_SCALE = 1.5
 DECODER_CLASS_SCALE = 0.43
 
