@@ -129,6 +129,18 @@ def test_reparametrize_is_differentiable_in_a_graph_of_any_batch_size():
         np.testing.assert_allclose(by_logvar, (z - mu) / 2, rtol=1e-4, atol=1e-6)  # d sigma / d logvar = sigma / 2
 
 
+# ----------------------------------------------------------------------------------------------------------- optimizer
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_model_has_adam_with_a_rate_that_warms_up_and_falls_to_a_fifth(kind):
+    config = kind(64).optimizer.get_config()
+    assert config["beta_2"] == 0.97
+    rate = tf.keras.optimizers.schedules.deserialize(config["learning_rate"])
+    for step, expected in ((40, 2e-3), (80, 4e-3), (80 + 140, 2.4e-3), (80 + 280, 0.8e-3), (1000, 0.8e-3)):
+        assert float(rate(step)) == pytest.approx(expected, rel=1e-5)  # half a cosine's wave, by hand
+
+
 # ---------------------------------------------------------------------------------------------------------- networks
 
 
