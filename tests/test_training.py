@@ -6,6 +6,7 @@ import gc
 import inspect
 import re
 import sys
+import time
 import weakref
 
 import assignment
@@ -18,6 +19,7 @@ from conftest import arguments, keras_setting, needs_mnist, same_weights, second
 from evaluation import evaluate
 from forward import forward
 from mnist_images import load_data
+from progress import ProgressBar
 
 KINDS = [vae.VAE, vae.CVAE]
 
@@ -576,6 +578,15 @@ def test_a_terminal_or_a_notebook_shows_a_bar_with_the_loss(monkeypatch, capsys)
     monkeypatch.setitem(sys.modules, "ipykernel", None)  # as in a notebook
     train(model, batches)
     assert "10/30" in capsys.readouterr().out
+
+
+def test_the_bar_shows_the_average_loss_of_the_batches_so_far(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    bar = ProgressBar([None] * 40)
+    for number in (10, 20):
+        time.sleep(0.1)  # Keras does not show what comes sooner
+        bar.show(number, 1000.0)
+    assert re.findall(r"loss: ([\d.]+)", capsys.readouterr().out)[-1].startswith("50.0")
 
 
 def test_a_stdout_that_is_missing_or_only_writes_is_no_trouble(monkeypatch):
