@@ -190,6 +190,15 @@ def test_rendered_digits_repeat_by_seed(digits):
     np.testing.assert_array_equal(same, digits.x_train)
 
 
+def test_rendered_digits_are_of_the_fonts_that_are_named(monkeypatch):
+    drawn = []
+    for font in ("cmr10", "DejaVuSans-Bold"):
+        monkeypatch.setattr("rendered_digits.FONTS", (font,))
+        (images, _), _ = rendered_digits(0, 200, 10)
+        drawn.append(images.mean())
+    assert drawn[1] > 1.2 * drawn[0]  # the second is bold
+
+
 def test_another_seed_gives_other_digits_also_more_than_are_drawn_at_once(digits):
     """They are drawn in parts of 5,000."""
     (x_train, y_train), (x_test, y_test) = rendered_digits(4, 5000, 10)

@@ -217,7 +217,8 @@ def test_the_losses_are_shown_by_epoch_with_the_handout_s_limit(drawn):
     assert lines.keys() == expected.keys()
     for name, losses in expected.items():
         np.testing.assert_allclose(lines[name].get_xydata(), np.transpose([epochs, losses]))
-    assert left.get_ylim()[0] == 0 and left.get_ylim()[1] > 180
+    assert left.get_ylim()[0] == 0 and 180 < left.get_ylim()[1] < 220
+    assert not any(plot.spines[side].get_visible() for plot in (left, right) for side in ("top", "right"))
     *losses, epoch, limit = right.lines
     assert [line.get_label() for line in losses] == ["training loss", "test loss"]
     for line, expected in zip(losses, [train, test]):
