@@ -94,7 +94,7 @@ def train_vae(model, train_loader, args, is_cvae=False):
         model: a `VAE`, a `CVAE`, or any other that maps images, and if `is_cvae` one-hots, to (x_hat, mu, logvar).
         train_loader: gives batches of images (B, 1, H, W) in [0, 1] and labels (B,).
         args: may have `learning_rate`, the highest rate at a batch size of 128; at 1024 it is eight times that, see
-            `muon.rate_at`. It does not count for an optimizer of Keras. Nothing else is used.
+            `muon.rate_at`. Not used if the caller has set an optimizer of Keras.
         is_cvae: whether the model is given the labels. TypeError if it is true for a `VAE` or false for a `CVAE`.
 
     Returns:

@@ -22,7 +22,8 @@ def classes_for(model, labels):
 def forward(model, images, c, training=False):
     """x_hat, mu and logvar of images (N, 1, H, W) in [0, 1] and one-hot classes c (N, C), or None for a `VAE`.
 
-    `training` is for layers of another's that work otherwise then, such as dropout.
+    `training` tells layers such as dropout, which an encoder of the caller's may have, whether the model is trained.
     """
     inputs = [images] if c is None else [images, c]
-    return model(*inputs, training=training)
+    options = {"training": training} if isinstance(model, tf.keras.Model) else {}  # a tf.Module does not know it
+    return model(*inputs, **options)

@@ -29,7 +29,7 @@ def compiled_step(train_step, model, batch, is_cvae):
     if known and known.settings == settings and same_objects(known.objects, trained_objects(model)):
         step = known.step
     else:
-        step = tf.function(train_step, autograph=False)  # it has no loop to convert: a second less
+        step = tf.function(train_step, autograph=False)  # it would look for loops to convert
     images, labels = batch
     any_images = tf.TensorSpec((None, *images.shape[1:]), images.dtype)
     any_labels = tf.TensorSpec((None,), labels.dtype)

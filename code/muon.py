@@ -217,21 +217,22 @@ def build_for(optimizer, model):
 
     Another's model may have no weights before it is called: then Keras creates the state in the first step.
     """
-    if model.built:
-        optimizer.build([variable for variable in model.weights if tf.as_dtype(variable.dtype).is_floating])
+    if getattr(model, "built", True):  # a tf.Module has neither `built` nor `weights`
+        weights = getattr(model, "weights", model.trainable_variables)
+        optimizer.build([variable for variable in weights if tf.as_dtype(variable.dtype).is_floating])
 
 
 def settings_of(optimizer):
     """An optimizer's configuration without its learning rate, if that is a variable: what is fixed in a compiled step.
 
-    A number is such a variable, and so is the peak of a `WarmUpThenDecay`. {} if the optimizer has no configuration: a
-    schedule of the caller's own may be without.
+    A number is such a variable, and so is the peak of a `WarmUpThenDecay`. {} if there is no configuration: a schedule
+    of the caller's own may be without.
     """
     try:
         settings = optimizer.get_config()
     except (AttributeError, NotImplementedError):
         return {}
-    learning_rate = settings["learning_rate"]
+    learning_rate = settings.get("learning_rate")
     if not isinstance(learning_rate, dict) or "peak" in learning_rate["config"]:
-        del settings["learning_rate"]
+        settings.pop("learning_rate", None)
     return settings

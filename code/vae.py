@@ -48,7 +48,7 @@ class ElboModel(tf.keras.Model):
         that over the next 280: together six epochs at a batch size of 1024.
         """
         schedule = tf.keras.optimizers.schedules.CosineDecay(0.0, 280, alpha=0.2, warmup_target=4e-3, warmup_steps=80)
-        return tf.keras.optimizers.Adam(schedule, beta_2=0.97, name="adam")  # a name, or Keras numbers them
+        return tf.keras.optimizers.Adam(schedule, beta_2=0.97, name="adam")  # unnamed ones get numbers
 
     def build(self, input_shape):
         """Creates the weights of mu and logvar; those of the networks are there. Called by the models' constructors.

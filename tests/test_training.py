@@ -287,6 +287,32 @@ def test_a_model_of_the_caller_s_own_is_trained(is_cvae, optimizer):
         assert isinstance(model.optimizer, muon.MuonAdam)
 
 
+class Module(tf.Module):
+    """A model that is not Keras': it has no `built`, no `weights`, and is not told that it is trained."""
+
+    optimizer = None
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = tf.Variable(tf.random.normal((64, 4), stddev=0.1))
+        self.decoder = tf.Variable(tf.random.normal((2, 64), stddev=0.1))
+
+    def __call__(self, x):
+        mu, logvar = tf.split(tf.reshape(x, (-1, 64)) @ self.encoder, 2, axis=1)
+        pixels = tf.sigmoid(vae.reparametrize(mu, logvar) @ self.decoder)
+        return tf.reshape(pixels, tf.shape(x)), mu, logvar
+
+
+@pytest.mark.parametrize("optimizer", [None, "of the caller"])
+def test_a_model_that_is_not_keras_is_trained(optimizer):
+    model = Module()
+    if optimizer:
+        model.optimizer = tf.keras.optimizers.SGD(0.1)
+    before = [variable.numpy() for variable in model.trainable_variables]
+    assert np.isfinite(train(model, loader()))
+    assert not any(np.array_equal(a, b) for a, b in zip(before, model.trainable_variables)) and steps_of(model) == 3
+
+
 def test_the_encoder_may_be_replaced_between_two_epochs():
     model = new(vae.VAE)
     train(model, loader())
