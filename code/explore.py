@@ -1,7 +1,6 @@
 """Writes `outputs/explore.html`, a page to play with the saved models in any browser: `python code/explore.py`.
 
-The page is `explore_template.html` beside this file, with `explore.js`, the weights, and statistics of the test images
-in it. It loads nothing from anywhere.
+The page is `extras/page/template.html`, with `explore.js`, the weights, and statistics of the test images in it. It loads nothing from anywhere.
 """
 
 import argparse
@@ -22,7 +21,7 @@ from errors import InputError, exit_status
 from evaluation import evaluate, losses_by_class, principal_axes
 from mnist_images import load_data, to_pixels
 
-TEMPLATE = pathlib.Path(__file__).resolve().with_name("explore_template.html")
+TEMPLATE = pathlib.Path(__file__).resolve().parent / "extras" / "page" / "template.html"
 END = "<!-- In the page"  # the comment in the template before what only the template shows
 SCRIPT = TEMPLATE.with_name("explore.js")
 USUAL_SHARE = 0.99  # of the test images, whose loss is taken for that of a digit

@@ -1,6 +1,6 @@
 "use strict";
 
-/* The script of the page: `explore.py` puts it into `explore_template.html`, after the models. */
+/* The script of the page: `explore.py` puts it into `template.html`, after the models. */
 
 /* ---- The networks -----------------------------------------------------------------------------------------------
 
