@@ -1,340 +1,695 @@
-"""Trains a VAE or a conditional VAE on MNIST and draws digits with it: the handout's functions and the command line.
+"""Trains a VAE or a CVAE on MNIST and draws digits with it: the handout's functions and its command line.
 
-The models and their loss are in `vae.py`, the optimizer in `muon.py`, the images in `mnist_images.py`, saved weights in
-`weights.py`, the drawing in `pictures.py`. Everything is written to `outputs/` in the project's folder.
+`vae.py` has the models and their loss. These two files are self-contained; if the folder `extras` is next to them,
+`main` also measures the loss on the test images and draws more pictures. The handout's functions come first, in its
+order, and what they need besides comes after the command line. All files are written to `outputs/` in the project's
+folder.
 """
 
 import argparse
-import itertools
+import contextlib
+import functools
+import json
+import operator
 import os
+import pathlib
+import signal
 import sys
+import tempfile
+import types
+import warnings
+import weakref
+import zlib
+from typing import NamedTuple
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no messages about a missing GPU; errors are raised
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # hides TensorFlow's log, such as that there is no GPU
 if __name__ == "__main__":
-    os.environ["MPLBACKEND"] = "agg"  # it draws to files, whatever a notebook's environment says
+    os.environ["MPLBACKEND"] = "agg"  # whatever a notebook's environment says
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the program without a traceback
+    sys.modules["assignment"] = sys.modules[__name__]  # so that `extras` imports this module, not a copy
 
-from vae import CVAE, VAE, loss_function  # isort: skip
-import files  # vae is imported first: it names Keras' backend
+from vae import CVAE, VAE, bce_function, loss_function, reparametrize  # noqa: F401, isort: skip (sets Keras' backend)
+import matplotlib.style
 import numpy as np
 import tensorflow as tf
-from checks import check_labels, checked_batches
-from errors import InputError, exit_status
-from evaluation import classify, evaluate, principal_axes
-from forward import classes_for, forward, is_conditional, num_classes_of
-from graphs import compiled_step
-from mnist_images import load_data, to_pixels
-from muon import PEAK, rate_at, set_optimizer
-from pictures import draw_grid, draw_latent_space, draw_losses
-from precision import PRECISIONS, choose_precision, computing_in, in_float32
-from progress import ProgressBar
-from weights import kind_of, load_model, load_weights, save_model_weights, weights_path  # noqa: F401
+from matplotlib.figure import Figure
+
+HERE = pathlib.Path(__file__).resolve().parent
+PROJECT = HERE.parent if HERE.name == "code" else HERE
+OUTPUTS = (PROJECT / "outputs").resolve()
+EXTRAS = HERE / "extras"
 
 
-# ------------------------------------------------------------------------------------------------------------ data
+class InputError(ValueError):
+    """An error that the user can fix, in arguments, data or files. The message says what was found and what to do."""
+
+
+# ----------------------------------------------------------------------------------------------------------------- data
+
+
 def one_hot(labels, class_size):
-    """One-hot float32 (N, class_size) of labels (N,) or (N, 1), numbers or strings of them; (class_size,) of one label.
+    """Returns the one-hot classes, float32 (N, class_size), of labels (N,) or (N, 1), a tensor or an array.
 
-    InputError, a ValueError, if a label is not from 0 to class_size - 1; in a graph, InvalidArgumentError.
+    Raises:
+        tf.errors.InvalidArgumentError: if a label is not from 0 to class_size - 1.
     """
-    labels = tf.convert_to_tensor(labels)
+    labels = tf.cast(labels, tf.int32)
     if labels.shape.rank == 2:
         labels = tf.squeeze(labels, axis=1)  # (N, 1) -> (N,)
-    if tf.executing_eagerly():
-        labels = check_labels(labels, class_size)
-        return tf.one_hot(labels, class_size)
-    if labels.dtype == tf.string:
-        labels = tf.strings.to_number(labels)
-    labels = tf.cast(labels, tf.int32)
-    valid = tf.reduce_all((0 <= labels) & (labels < class_size))
     message = f"labels must be from 0 to {class_size - 1}"
-    with tf.control_dependencies([tf.debugging.Assert(valid, [message, labels])]):
-        return tf.one_hot(labels, class_size)
+    tf.debugging.assert_non_negative(labels, message)
+    tf.debugging.assert_less(labels, class_size, message)
+    return tf.one_hot(labels, class_size)
 
 
 def load_mnist(batch_size, buffer_size=1024):
-    """The training set of `mnist_images.load_data` (handout, "Train our VAE").
+    """Loads the training set (handout, "Train our VAE").
 
-    Returns a `tf.data.Dataset` of (images (B, 1, 28, 28) float32 in [0, 1], labels (B,) int32), reshuffled each epoch,
-    without a partial last batch. InputError if there are not B images. All are shuffled, whatever the `buffer_size`.
+    Args:
+        batch_size: B. A partial last batch is dropped.
+        buffer_size: ignored. The whole set is shuffled, since MNIST is ordered by writer.
+
+    Returns:
+        A `tf.data.Dataset` of (images (B, 1, 28, 28) float32 in [0, 1], labels (B,) int32), reshuffled each epoch.
+
+    Raises:
+        InputError: if there are not B images, or if `load_data` does.
     """
     data = load_data()
     count = len(data.x_train)
     if not 1 <= batch_size <= count:
         raise InputError(f"batch_size must be from 1 to {count}, the number of images, got {batch_size}")
-    indices = tf.data.Dataset.range(count).shuffle(count)  # MNIST is ordered by writer
+    images = tf.constant(data.x_train)
+    labels = tf.constant(data.y_train)
+    indices = tf.data.Dataset.range(count).shuffle(count)
     indices = indices.batch(batch_size, drop_remainder=True)
-    batches = indices.map(lambda i: (to_pixels(tf.gather(data.x_train, i)), tf.gather(data.y_train, i)))
+
+    def batch_at(i):
+        return to_pixels(tf.gather(images, i)), tf.gather(labels, i)
+
+    batches = indices.map(batch_at)
     options = tf.data.Options()
     options.autotune.enabled = False  # there is nothing to tune, and some epochs would wait seconds for the tuner
     return batches.prefetch(2).with_options(options)
 
 
-# -------------------------------------------------------------------------------------------------------- training
-def train_step(model, images, labels, is_cvae=False):
-    """One step of training by `model.optimizer` (handout, "Train our VAE", "Train our CVAE").
+# ------------------------------------------------------------------------------------------------------------- training
 
-    Images (B, 1, H, W) in [0, 1] and labels (B,). Returns the loss before the step in nats per image, a scalar.
+
+def train_step(model, images, labels, is_cvae=False):
+    """Trains on one batch with `model.optimizer` (handout, "Train our VAE", "Train our CVAE").
+
+    Args:
+        model: a `VAE`, or a `CVAE` if `is_cvae`.
+        images: (B, 1, H, W) float32 in [0, 1].
+        labels: (B,), used only if `is_cvae`.
+
+    Returns:
+        The loss before the step in nats per image, a scalar.
     """
-    c = one_hot(labels, num_classes_of(model)) if is_cvae else None
     with tf.GradientTape() as tape:
-        x_hat, mu, logvar = forward(model, images, c, training=True)
+        x_hat, mu, logvar = forward(model, images, labels, is_cvae, training=True)
         loss = loss_function(x_hat, images, mu, logvar)
+        loss += sum(model.losses)  # regularizers and `add_loss`, if a model has any
     gradients = tape.gradient(loss, model.trainable_variables)
     model.optimizer.apply_gradients(zip(gradients, model.trainable_variables))
     return loss
 
 
-def train_vae(model, train_loader, args, is_cvae=False):
-    """Trains for one epoch: a `train_step` for each batch (handout, "Train our VAE", "Train our CVAE").
-
-    Beyond the handout: batches are checked, the step is compiled, and the optimizer that the model was made with is
-    replaced by `muon.MuonAdam`; one that the caller has set stays. Called again, training goes on.
-
-    Args:
-        model: a `VAE`, a `CVAE`, or any other that maps images, and if `is_cvae` one-hots, to (x_hat, mu, logvar).
-        train_loader: gives batches of images (B, 1, H, W) in [0, 1] and labels (B,).
-        args: may have `learning_rate`, the highest rate at a batch size of 128; at 1024 it is eight times that, see
-            `muon.rate_at`. Not used if the caller has set an optimizer of Keras.
-        is_cvae: whether the model is given the labels. TypeError if it is true for a `VAE` or false for a `CVAE`.
+def forward(model, images, labels, is_cvae, training=False):
+    """Calls a model with images (N, 1, H, W) and, if `is_cvae`, the one-hot classes of labels (N,).
 
     Returns:
-        The sum of the losses of the steps, a float: divided by the number of batches, if all are of one size, it is
-        the average loss per image.
-
-    InputError, a ValueError, if a batch is not like that, before it is trained on.
+        x_hat (N, 1, H, W), mu (N, Z) and logvar (N, Z).
     """
-    batches = checked_batches(train_loader, model, is_cvae)
-    first_batch = next(batches)  # optimizer and graph are made for batches like the first
-    set_optimizer(model, len(first_batch[0]), getattr(args, "learning_rate", None))
-    step = compiled_step(train_step, model, first_batch, is_cvae)
-    bar = ProgressBar(train_loader)
-    total = 0.0
-    for number, (images, labels) in enumerate(itertools.chain([first_batch], batches), start=1):
+    if is_cvae:
+        c = one_hot(labels, num_classes_of(model))  # (N, C)
+        return model(images, c, training=training)
+    return model(images, training=training)
+
+
+def train_vae(model, train_loader, args, is_cvae=False):
+    """Trains for one epoch with `model.optimizer` (handout, "Train our VAE", "Train our CVAE").
+
+    Repeated calls continue the training. In a terminal, Keras' progress bar is shown.
+
+    Args:
+        model: a `VAE`, or a `CVAE` if `is_cvae`.
+        train_loader: yields batches of images (B, 1, H, W) in [0, 1] and labels (B,).
+        args: not used.
+        is_cvae: whether the model is given the labels, one-hot.
+
+    Returns:
+        The sum of the losses of the batches, a scalar tensor. Divided by the number of batches it is the average loss
+        per image, if all batches have the same size.
+
+    Raises:
+        InputError: before training on an invalid batch, see `checked_batches`.
+    """
+    length = operator.length_hint(train_loader) or None  # None if it is not known
+    in_terminal = hasattr(sys.stdout, "isatty") and sys.stdout.isatty()
+    bar = tf.keras.utils.Progbar(length, verbose=int(in_terminal), stateful_metrics=["loss"])
+    total = tf.constant(0.0)
+    for number, (images, labels) in enumerate(checked_batches(model, train_loader, is_cvae), start=1):
+        step = compiled_step(model, images, labels, is_cvae)
         total += step(model, images, labels, is_cvae)
-        bar.show(number, total)
-    bar.clear()
-    return float(total)
+        bar.update(number, [("loss", total / number)])
+    return total
 
 
-# -------------------------------------------------------------------------------------------------------- pictures
-LOSS_LIMIT = 120  # nats per image, of the training loss after LIMIT_EPOCH epochs (handout, "Train our VAE")
-LIMIT_EPOCH = 5
+# -------------------------------------------------------------------------------------------------------------- weights
 
 
-def show_vae_images(model, latent_size, data_name=None):
-    """Draws `outputs/show_vae_images.png`: 10 samples from the prior. `data_name` is for the title."""
+def save_model_weights(model, args):
+    """Saves the weights, with the optimizer's state, as `outputs/{vae,cvae}.weights.h5`.
+
+    Next to them, `outputs/{vae,cvae}.run.json` gets the run's data, seed, precision and losses, see `train`.
+
+    Raises:
+        OSError: if a file cannot be written. The old one is then unchanged.
+    """
+    build(model)
+    name = model_type(model, args)
+    with new_file(f"{name}.weights.h5") as path:
+        model.save_weights(str(path))
+    run = {**vars(run_of(model)), "latent_size": getattr(model, "latent_size", None)}
+    with new_file(f"{name}.run.json") as path:
+        path.write_text(json.dumps(run, indent=1), "utf-8")
+
+
+def load_weights(model):
+    """Loads the weights that `save_model_weights` saved, and the optimizer's state, so that training can continue.
+
+    Returns:
+        The model.
+
+    Raises:
+        FileNotFoundError: if no weights are saved.
+        InputError: if the weights do not fit the model, whose own are then unchanged.
+    """
+    name = model_type(model)
+    path = OUTPUTS / f"{name}.weights.h5"
+    if not path.exists():
+        raise FileNotFoundError(f"there are no weights at {path}: train first, without --load_weights")
+    build(model)
+    before = model.get_weights()
+    try:
+        model.load_weights(str(path))
+        if not all(np.isfinite(weight).all() for weight in model.get_weights()):
+            raise ValueError("NaN or infinite weights")
+    except Exception as error:  # h5py and both generations of Keras raise many types
+        model.set_weights(before)  # some may have been loaded
+        reasons = "it has another latent size, is damaged, or was saved by Keras 3 and cannot be loaded by Keras 2"
+        raise InputError(f"{path} does not fit this {type(model).__name__}: {reasons}") from error
+    run = read_run(name)
+    if not run:
+        warnings.warn(f"{name}.run.json is missing or damaged: it is not known what data trained {path}", stacklevel=2)
+    model.run = types.SimpleNamespace(**run)
+    return model
+
+
+# ------------------------------------------------------------------------------------------------------------- pictures
+
+
+def show_vae_images(model, latent_size):
+    """Draws `outputs/show_vae_images.png`: 10 samples from the prior. Returns its path."""
     z = tf.random.normal((10, latent_size))
-    path = files.OUTPUTS / "show_vae_images.png"
-    draw_grid(path, model.decoder(z), 5, title(model, "samples", data_name), image_inches=1)
-    return path
+    return draw_grid("show_vae_images.png", model.decoder(z), 5, title(model, "samples"), image_inches=1)
 
 
-def show_vae_interpolation(model, latent_size, data_name=None):
-    """Draws `outputs/show_vae_interpolation.png`: 12 rows of images between two samples of the prior, 12 in a row."""
-    first, last = tf.random.normal((2, 12, latent_size))
-    z = tf.linspace(first, last, 12, axis=1)  # (12, 12, Z), the images of a row are one step apart
+def show_vae_interpolation(model, latent_size):
+    """Draws `outputs/show_vae_interpolation.png`: 12 rows of 12 steps from one sample to another. Returns its path."""
+    first = tf.random.normal((12, latent_size))
+    last = tf.random.normal((12, latent_size))
+    z = tf.linspace(first, last, 12, axis=1)  # (12, 12, Z), a row for each pair
     images = model.decoder(tf.reshape(z, (-1, latent_size)))
-    path = files.OUTPUTS / "show_vae_interpolation.png"
-    draw_grid(path, images, 12, title(model, "each row goes from one sample to another", data_name))
-    return path
+    return draw_grid("show_vae_interpolation.png", images, 12, title(model, "interpolations between samples"))
 
 
-def show_vae_manifold(model, data_name=None):
-    """Draws `outputs/vae_manifold.png`: 2 latents at 20 x 20 quantiles of the prior (Kingma & Welling, figure 4)."""
-    quantiles = tf.math.ndtri((tf.range(20.0) + 0.5) / 20)
-    z = tf.reshape(tf.stack(tf.meshgrid(quantiles, quantiles[::-1]), axis=-1), (-1, 2))  # z_2 grows upwards
-    path = files.OUTPUTS / "vae_manifold.png"
-    draw_grid(path, model.decoder(z), 20, title(model, "20 x 20 grid over its two latents", data_name))
-    return path
-
-
-def show_cvae_images(model, latent_size, data_name=None):
-    """Draws `outputs/show_cvae_images.png`: 10 samples of each class, one row per class."""
+def show_cvae_images(model, latent_size):
+    """Draws `outputs/show_cvae_images.png`: 10 samples of each class, a row for each. Returns its path."""
     classes = np.arange(num_classes_of(model))
     z = tf.random.normal((10 * len(classes), latent_size))
     c = one_hot(np.repeat(classes, 10), len(classes))
-    images = model.decoder(tf.concat([z, c], axis=1))  # any model of the handout has a decoder, only ours `decode`
-    path = files.OUTPUTS / "show_cvae_images.png"
-    draw_grid(path, images, 10, title(model, "samples by class", data_name), row_labels=classes)
-    return path
+    images = model.decoder(tf.concat([z, c], axis=1))
+    return draw_grid("show_cvae_images.png", images, 10, title(model, "samples by class"), row_labels=classes)
 
 
-def show_cvae_classes(model, data):
-    """Draws `outputs/cvae_classes.png`: test images, their mu decoded as each class, the class that is read framed."""
-    images, labels = examples_of_each_digit(data, 1)
-    mu, _ = model.encode(images, one_hot(labels, model.num_classes))
-    gap = np.full(images.shape, np.nan)
-    columns = [images, gap]
-    for class_ in range(model.num_classes):
-        c = one_hot([class_] * len(images), model.num_classes)
-        columns.append(model.decode(mu, c))
-    by_row = np.stack(columns, axis=1).reshape(-1, *images.shape[1:])  # of each row the image, then each class
-    read = np.argmax(classify(model, images), axis=1)
-    text = title(model, "test images, their z as each class, and the class read", data.name)
-    path = files.OUTPUTS / "cvae_classes.png"
-    headings = ["test image", "", *range(model.num_classes)]
-    draw_grid(path, by_row, len(columns), text, labels.numpy(), headings, framed=2 + read)
-    return path
+# ----------------------------------------------------------------------------------------------------------------- main
 
 
-def show_reconstructions(model, data):
-    """Draws `outputs/{vae,cvae}_reconstructions.png`: two test images of each digit above their reconstructions."""
-    images, labels = examples_of_each_digit(data, 2)
-    x_hat, _, _ = forward(model, images, classes_for(model, labels))
-    rows = np.concatenate([images, x_hat])
-    text = title(model, "test images and reconstructions", data.name)
-    path = files.OUTPUTS / f"{kind_of(model)}_reconstructions.png"
-    draw_grid(path, rows, len(images), text, row_labels=["test image", "reconstruction"])
-    return path
-
-
-def examples_of_each_digit(data, count):
-    """The first `count` test images of each digit, float32 (10 * count, 1, 28, 28), and their labels."""
-    chosen = np.concatenate([np.flatnonzero(data.y_test == digit)[:count] for digit in range(10)])
-    return to_pixels(tf.gather(data.x_test, chosen)), tf.gather(data.y_test, chosen)
-
-
-def show_latent_space(model, data, mu):
-    """Draws `outputs/{vae,cvae}_latent_space.png`: the test images' mu (N, Z) by digit, on two principal components."""
-    axes, shares = principal_axes(mu)
-    names = [f"principal component {i + 1}, {shares[i]:.0%} of the variance" for i in (0, 1)]
-    text = title(model, "posterior means of the test images", data.name)
-    path = files.OUTPUTS / f"{kind_of(model)}_latent_space.png"
-    draw_latent_space(path, mu @ axes.T, names, data.y_test, text)
-    return path
-
-
-def show_two_latents(model, data, mu):
-    """Draws `outputs/{vae,cvae}_two_latents.png`: the test images' mu (N, 2) by digit."""
-    text = title(model, "posterior means of the test images", data.name)
-    path = files.OUTPUTS / f"{kind_of(model)}_two_latents.png"
-    draw_latent_space(path, mu, ["$z_1$", "$z_2$"], data.y_test, text)
-    return path
-
-
-def show_losses(model, history, data_name=None):
-    """Draws `outputs/{vae,cvae}_loss.png` of the history of a run, see `train_and_save`."""
-    train = [epoch["train_loss"] for epoch in history]
-    reconstruction = [epoch["test_reconstruction"] for epoch in history]
-    kl = [epoch["test_kl"] for epoch in history]
-    limit = (LIMIT_EPOCH, LOSS_LIMIT)
-    path = files.OUTPUTS / f"{kind_of(model)}_loss.png"
-    draw_losses(path, train, reconstruction, kl, limit, title(model, "loss", data_name))
-    return path
-
-
-def title(model, text, data_name=None):
-    """The title of a picture: the kind of the model, the text, and the data of its training where they are known."""
-    data = f" ({data_name})" if data_name else ""
-    return f"{type(model).__name__}: {text}{data}"
-
-
-# ------------------------------------------------------------------------------------------------------------ main
 def main(args):
-    """Trains the model, or loads it if `args.load_weights`, and draws its pictures."""
-    if getattr(args, "seed", None) is not None:
+    """Trains a model, or loads it if `args.load_weights`, and draws its pictures."""
+    if getattr(args, "seed", None) is not None:  # a caller's own `args` may lack it
         tf.keras.utils.set_random_seed(args.seed)
-    kind = CVAE if args.is_cvae else VAE
-    if args.load_weights:
-        model, record = load_model(kind.__name__.lower())
+    if getattr(args, "precision", None) is not None:
+        tf.keras.mixed_precision.set_global_policy(POLICIES[args.precision])
+    if getattr(args, "load_weights", False):
+        model = load_model("cvae" if args.is_cvae else "vae")
         pictures = []
+        if model.latent_size != args.latent_size:
+            print(f"The saved model has {model.latent_size} latents; ignoring --latent_size {args.latent_size}")
     else:
+        kind = CVAE if args.is_cvae else VAE
+        model = kind(args.input_size, latent_size=args.latent_size)
         data = load_data()
-        model = new_model(kind, args)
-        record, mu = train_and_save(model, data, args)
-        model = in_float32(model)
-        pictures = show_training(model, data, record["history"], mu)
-    if model.latent_size != args.latent_size:
-        print(f"The weights are of {model.latent_size} latents: --latent_size {args.latent_size} is not used")
-    pictures += show_samples(model, record.get("data"))
-    names = ", ".join(path.name for path in pictures)
-    print(f"In {files.OUTPUTS}: {names}; the weights are in {weights_path(kind_of(model)).name}")
+        train(model, data, args)
+        pictures = show_training(model, data)
+    pictures += show_samples(model)
+    print(f"Saved to {OUTPUTS}: {', '.join(path.name for path in pictures)}")
 
 
-def new_model(kind, args):
-    """A new model of the kind `VAE` or `CVAE`, in the precision that suits the machine or is asked for."""
-    precision = getattr(args, "precision", "auto")
-    if not hasattr(kind, "decode"):  # a class of another person's vae.py, which may not be made for it
-        precision = "float32"
-    with computing_in(choose_precision(precision)):
-        return kind(args.input_size, latent_size=args.latent_size)
+def train(model, data, args):
+    """Trains a model; after each epoch prints the losses and saves the weights.
 
+    `model.run` then describes the run: `data`, the name of the data; `seed`, a number or None; `precision`, "float32"
+    or "bfloat16"; and `history`, for each epoch a dictionary of losses in nats per image, `train_loss` and, if `extras`
+    is there, `test_reconstruction` and `test_kl`.
 
-def train_and_save(model, data, args):
-    """Trains a model; after each epoch evaluates it on the test images and saves it.
-
-    Returns the record that is saved with the weights, a dictionary of `data`, the name of the data; `seed`, a number or
-    None; `precision`, "float32" or "bfloat16"; and `history`, a list of dictionaries of nats per image, `train_loss`,
-    `test_reconstruction` and `test_kl`, one for each epoch. And the posterior means of the test images, (N, Z).
-    InputError if the loss is not finite: the weights of the epoch before stay saved.
+    Raises:
+        InputError: if the loss becomes NaN or infinite. The weights of the epoch before stay saved.
     """
     train_loader = load_mnist(args.batch_size)
-    about = f"{data.name}, {len(train_loader)} batches of {args.batch_size}, in {model.compute_dtype}"
-    print(f"Training a {type(model).__name__} on {about}")
-    record = {"data": data.name, "seed": getattr(args, "seed", None), "precision": model.compute_dtype, "history": []}
+    OUTPUTS.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=OUTPUTS).close()  # raises now, not after an epoch, if `outputs/` cannot be written
+    if args.learning_rate != LEARNING_RATE:  # the models of another vae.py have defaults of their own
+        model.optimizer.learning_rate = args.learning_rate
+    history = []
+    model.run = types.SimpleNamespace(
+        data=data.name, seed=getattr(args, "seed", None), precision=model.compute_dtype, history=history
+    )
+    print(f"Training a {type(model).__name__} on {data.name}: {len(train_loader)} batches of {args.batch_size}")
     for epoch in range(1, args.num_epochs + 1):
-        train_loss = train_vae(model, train_loader, args, args.is_cvae) / len(train_loader)
-        test = evaluate(in_float32(model), data)
-        if not np.isfinite(train_loss + test.loss):
-            raise InputError(f"the loss is no longer a number in epoch {epoch}: try a smaller --learning_rate")
-        losses = {"train_loss": train_loss, "test_reconstruction": test.reconstruction, "test_kl": test.kl}
-        record["history"].append(losses)
-        save_model_weights(model, args, record)
-        terms = f"(reconstruction {test.reconstruction:.2f} + KL {test.kl:.2f})"
-        print(f"Train Epoch: {epoch}  Loss: {train_loss:.2f}  Test Loss: {test.loss:.2f} {terms}", flush=True)
-    return record, test.mu
+        total = train_vae(model, train_loader, args, args.is_cvae)
+        train_loss = float(total) / len(train_loader)
+        if not np.isfinite([train_loss, *map(np.sum, model.get_weights())]).all():
+            raise InputError(f"the loss became NaN or infinite in epoch {epoch}: try a smaller --learning_rate")
+        test_losses = measure_test_losses(model, data)
+        history.append({"train_loss": train_loss, **test_losses})
+        save_model_weights(model, args)
+        print(f"Train Epoch: {epoch}  Loss: {train_loss:.2f}{describe(test_losses)}", flush=True)
 
 
-def show_training(model, data, history, mu):
-    """Draws what needs the test images, or the losses of a run: the paths of the pictures."""
-    paths = [show_losses(model, history, data.name), show_reconstructions(model, data)]
-    if mu.shape[1] == 2:
-        paths.append(show_two_latents(model, data, mu))
-    elif mu.shape[1] > 2:
-        paths.append(show_latent_space(model, data, mu))
-    if is_conditional(model) and hasattr(model, "decode"):  # the CVAE of another person's vae.py has no such method
-        paths.append(show_cvae_classes(model, data))
-    return paths
-
-
-def show_samples(model, data_name):
-    """Draws what needs no images, samples and images between them: the paths of the pictures."""
+def show_samples(model):
+    """Draws the handout's pictures of a model. Returns their paths."""
     if is_conditional(model):
-        return [show_cvae_images(model, model.latent_size, data_name)]
-    paths = [show_vae_images(model, model.latent_size, data_name)]
-    paths.append(show_vae_interpolation(model, model.latent_size, data_name))
-    if model.latent_size == 2:
-        paths.append(show_vae_manifold(model, data_name))
-    return paths
+        return [show_cvae_images(model, model.latent_size)]
+    return [show_vae_images(model, model.latent_size), show_vae_interpolation(model, model.latent_size)]
 
 
-# ---------------------------------------------------------------------------------------------------- command line
-def parseArguments(argv=None):
-    """The arguments of the command line, or of the list `argv` (handout, "FAQ"). Status 2 if one is wrong."""
-    parser = argparse.ArgumentParser(description="Train a (conditional) VAE on MNIST and draw digits into outputs/.")
-    parser.add_argument("--is_cvae", action="store_true", help="the conditional VAE instead of the VAE")
+LEARNING_RATE = 0.012  # the peak of `vae.MuonAdam`
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}  # Keras' names
+
+
+def parseArguments():
+    """Parses the arguments of the command line (handout, "FAQ")."""
+    parser = argparse.ArgumentParser(description="Train a VAE or a conditional VAE on MNIST, draw digits to outputs/.")
+    parser.add_argument("--is_cvae", action="store_true", help="train the conditional VAE instead of the VAE")
     parser.add_argument("--load_weights", action="store_true", help="draw from the saved weights, without training")
     parser.add_argument("--batch_size", type=int, default=1024, help="batch size (default: 1024)")
-    parser.add_argument("--num_epochs", type=int, default=10, help="epochs (default: 10)")
-    parser.add_argument("--latent_size", type=int, default=15, help="latent dimensions (default: 15)")
+    parser.add_argument("--num_epochs", type=int, default=10, help="number of epochs (default: 10)")
+    parser.add_argument("--latent_size", type=int, default=15, help="number of latents (default: 15)")
     parser.add_argument("--input_size", type=int, default=784, choices=[784], help="pixels of an image, MNIST's 784")
-    help_text = (
-        f"peak at batch size 128, in proportion at others up to 1024: {rate_at(1024):.2g} there (default: {PEAK})"
-    )
-    parser.add_argument("--learning_rate", type=float, default=PEAK, help=help_text)
-    help_text = "what the network computes with; auto: bfloat16 where that is much faster (default: auto)"
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help=help_text)
-    parser.add_argument("--seed", type=int, help="0 to 4294967295, for a run that can be repeated")
-    args = parser.parse_args(argv)
+    help_text = f"peak learning rate (default: {LEARNING_RATE}, for every batch size)"
+    parser.add_argument("--learning_rate", type=float, default=LEARNING_RATE, help=help_text)
+    parser.add_argument("--seed", type=int, help="random seed, 0 to 4294967295, for a reproducible run")
+    help_text = "bfloat16: Keras' policy mixed_bfloat16, for processors with matrix units (default: float32)"
+    parser.add_argument("--precision", choices=POLICIES, default="float32", help=help_text)
+    args = parser.parse_args()
     limits = {"batch_size": 10**6, "num_epochs": 10**6, "latent_size": 10**4, "learning_rate": 1}
     for name, highest in limits.items():
         value = getattr(args, name)
-        if not 0 < value <= highest:  # nan is neither
+        if not 0 < value <= highest:  # NaN is neither
             parser.error(f"argument --{name}: must be above 0 and at most {highest}, got {value}")
     if args.seed is not None and not 0 <= args.seed < 2**32:
         parser.error(f"argument --seed: must be from 0 to 4294967295, got {args.seed}")
     return args
 
 
+# ------------------------------------------------------------------------------------- compiled steps and valid batches
+
+
+compiled_steps = weakref.WeakKeyDictionary()  # for each model its compiled step, which is freed with the model
+
+
+def compiled_step(model, images, labels, is_cvae):
+    """Returns `train_step` as a graph, which is faster than line by line.
+
+    It is kept until the loss function, the optimizer or the trained variables are others. The batch is an example.
+    """
+    if not model.built:
+        forward(model, images[:1], labels[:1], is_cvae)  # creates the variables of a model from elsewhere
+    objects = [loss_function, model.optimizer, *model.trainable_variables]
+    step, known = compiled_steps.get(model, (None, []))
+    if len(known) == len(objects) and all(map(operator.is_, known, objects)):
+        return step
+    check_trainable(model, images, labels, is_cvae)
+    step = tf.function(train_step, autograph=False)
+    any_images = tf.TensorSpec((None, *images.shape[1:]), images.dtype)
+    any_labels = tf.TensorSpec((None,), labels.dtype)
+    # Traces it: of traces by calls, TensorFlow would warn after a few models
+    step.get_concrete_function(model, any_images, any_labels, is_cvae)
+    compiled_steps[model] = step, objects
+    return step
+
+
+def check_trainable(model, images, labels, is_cvae):
+    """Raises an InputError if a model cannot be trained; warns if its images are not in [0, 1]."""
+    if not model.trainable_variables:
+        raise InputError("all layers are frozen: set trainable = True on one of them")
+    if not hasattr(model.optimizer, "apply_gradients"):
+        raise InputError(f"model.optimizer must be a Keras optimizer, got {model.optimizer!r}")
+    x_hat, _, _ = forward(model, images[:1], labels[:1], is_cvae)
+    if not 0 <= np.min(x_hat) <= np.max(x_hat) <= 1:
+        warnings.warn("x_hat should be in [0, 1]: the decoder should end with a sigmoid", stacklevel=4)
+
+
+def checked_batches(model, train_loader, is_cvae):
+    """Yields the batches of a loader: images float32 (B, 1, H, W) and labels int32 (B,), which are 0 unless `is_cvae`.
+
+    Pixels outside [0, 1] cause a warning.
+
+    Raises:
+        InputError: if a batch is not (images, labels) or has wrong shapes, NaN, or labels out of range; if there are no
+            batches; if a data set repeats forever.
+        TypeError: if `is_cvae` is true for a `VAE`, or false for a `CVAE`.
+    """
+    if isinstance(model, (VAE, CVAE)) and is_conditional(model) != is_cvae:
+        raise TypeError(f"a {type(model).__name__} is trained with is_cvae={not is_cvae}")
+    if isinstance(train_loader, tf.data.Dataset) and train_loader.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise InputError("the loader repeats forever: remove .repeat()")
+    batch = None
+    for batch in train_loader:
+        if not isinstance(batch, (tuple, list)) or len(batch) < 2:
+            got = f"{len(batch)} element" if isinstance(batch, (tuple, list)) else f"a {type(batch).__name__}"
+            raise InputError(f"a batch must be (images, labels), got {got}")
+        images = check_images(batch[0], model)
+        labels = np.zeros(len(images), np.int32)
+        if is_cvae:
+            labels = check_labels(batch[1], len(images), num_classes_of(model))
+        yield images, tf.constant(labels)
+    if batch is None:
+        raise InputError("the loader is empty or exhausted: create a new one for each epoch")
+
+
+def check_images(images, model):
+    """Returns images for a model, in any layout of D pixels, as float32 (N, 1, H, W).
+
+    Raises:
+        InputError: if there are none, if they have another number of pixels, or if one is NaN or infinite.
+    """
+    images = tf.cast(images, tf.float32)
+    input_size = getattr(model, "input_size", 784)
+    side = round(input_size**0.5)
+    if images.shape.rank < 2 or not len(images) or np.prod(images.shape[1:]) != input_size:
+        raise InputError(f"images must be (N, 1, {side}, {side}), got {tuple(images.shape)}")
+    low = np.min(images)
+    high = np.max(images)
+    if not np.isfinite(low + high):
+        raise InputError(f"pixels must be from 0 to 1, got {low} to {high}")
+    if low < 0 or high > 1:
+        warnings.warn("pixels should be in [0, 1], for which the loss is meant: divide by 255?", stacklevel=4)
+    return tf.reshape(images, (-1, 1, side, side))
+
+
+def check_labels(labels, count, num_classes):
+    """Returns labels (N,) or (N, 1), numbers or strings of them, as int32 (N,).
+
+    Raises:
+        InputError: if they are not `count` whole numbers from 0 to `num_classes` - 1.
+    """
+    labels = np.asarray(labels)
+    if labels.shape not in ((count,), (count, 1)):
+        raise InputError(f"labels must be ({count},), got {labels.shape}")
+    try:
+        numbers = labels.reshape(count).astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"labels must be whole numbers: {error}") from error
+    valid = np.isin(numbers, np.arange(num_classes))
+    if not valid.all():
+        raise InputError(f"labels must be whole numbers from 0 to {num_classes - 1}, got {numbers[~valid][0]:g}")
+    return numbers.astype(np.int32)
+
+
+def is_conditional(model):
+    """Returns whether a model is a `CVAE`, from here or elsewhere, which is given classes too."""
+    return hasattr(model, "num_classes")
+
+
+def num_classes_of(model):
+    """Returns C of a conditional model, ten if it does not say."""
+    return getattr(model, "num_classes", 10)
+
+
+# -------------------------------------------------------------------------------------------------- the images of MNIST
+
+
+class Data(NamedTuple):
+    """A data set in MNIST's format."""
+
+    name: str
+    x_train: np.ndarray  # uint8 images (N, 28, 28), 0 is background
+    y_train: np.ndarray  # int32 labels (N,), 0 to 9
+    x_test: np.ndarray  # there may be no test images
+    y_test: np.ndarray
+
+
+def load_data():
+    """Loads MNIST from the file `$MNIST_NPZ`, or else through Keras, from its cache or its download.
+
+    Where there is neither, digits rendered from fonts take its place, with a warning.
+
+    Returns:
+        `Data`. Its name is "MNIST" if the data is MNIST to the last byte.
+
+    Raises:
+        InputError: if `$MNIST_NPZ` is not a valid file, or if there are no images at all.
+    """
+    path = os.environ.get("MNIST_NPZ")
+    if path:
+        try:
+            with np.load(path) as arrays:
+                train = arrays["x_train"], arrays["y_train"]
+                test = arrays["x_test"], arrays["y_test"]
+            return new_data(pathlib.Path(path).name, train, test)
+        except Exception as error:  # NumPy, zip and deflate raise many types
+            raise InputError(f"MNIST_NPZ={path} is not a valid mnist.npz ({error}): unset it or use another") from error
+    try:
+        train, test = tf.keras.datasets.mnist.load_data()
+    except Exception as error:  # Keras raises a bare Exception where the download fails
+        return render_data(str(error))
+    return new_data("the images of keras.datasets.mnist", train, test)
+
+
+@functools.lru_cache(maxsize=1)
+def render_data(reason):
+    """Returns digits rendered from fonts, after a warning that MNIST could not be loaded for this reason."""
+    missing = f"MNIST could not be loaded ({reason}): set MNIST_NPZ to the path of an mnist.npz"
+    if not EXTRAS.is_dir():
+        raise InputError(missing)
+    from extras.rendered_digits import rendered_digits
+
+    stars = "*" * 88
+    instead = "Using digits RENDERED FROM FONTS instead: losses and pictures are NOT those of MNIST."
+    print(f"\n{stars}\nWARNING: {missing}.\n{instead}\n{stars}\n", file=sys.stderr, flush=True)
+    return new_data("rendered digits, not MNIST", *rendered_digits())
+
+
+MNIST_CHECKSUM = 0x1939F699  # CRC-32 of the bytes of x_train, y_train, x_test and y_test
+
+
+def new_data(name, train, test):
+    """Returns the `Data` of the pairs (images, labels) `train` and `test`; `test` may be empty.
+
+    Raises:
+        InputError: if they are not images (N, 28, 28) and labels from 0 to 9.
+    """
+    x_train, y_train = check_arrays(*train)
+    x_test, y_test = x_train[:0], y_train[:0]
+    if test and test[0] is not None and len(test[0]):
+        x_test, y_test = check_arrays(*test)
+    everything = b"".join(array.astype(np.uint8).tobytes() for array in (x_train, y_train, x_test, y_test))
+    if zlib.crc32(everything) == MNIST_CHECKSUM:
+        name = "MNIST"
+    return Data(name, x_train, y_train, x_test, y_test)
+
+
+def check_arrays(images, labels):
+    """Returns images as uint8 (N, 28, 28) in 0 to 255 and labels as int32 (N,).
+
+    Raises:
+        InputError: if there are none, or if they are not of these shapes and ranges.
+    """
+    images = np.asarray(images)
+    if images.shape[1:] != (28, 28) or not len(images):
+        raise InputError(f"images must be (N, 28, 28), got {images.shape}")
+    if images.dtype.kind == "f" and images.max() <= 1:
+        images = 255 * images
+    if not 0 <= images.min() <= images.max() <= 255:  # NaN fails this too
+        raise InputError(f"pixels must be from 0 to 255, got {images.min()} to {images.max()}")
+    return np.rint(images).astype(np.uint8), check_labels(labels, len(images), 10)
+
+
+def to_pixels(images):
+    """Returns uint8 images (N, H, W) as float32 (N, 1, H, W) in [0, 1]."""
+    return tf.cast(images[:, tf.newaxis], tf.float32) / 255.0
+
+
+# ----------------------------------------------------------------------------------------------------- files in outputs
+
+
+@contextlib.contextmanager
+def new_file(name):
+    """Yields a temporary path; at the end moves that file to `name` in `outputs/`, a folder that is made if missing.
+
+    After an error, as on a full disk, the old file is unchanged.
+    """
+    OUTPUTS.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=OUTPUTS, prefix=".new-") as folder:
+        path = pathlib.Path(folder) / name
+        yield path
+        os.replace(path, OUTPUTS / name)
+
+
+def model_type(model, args=None):
+    """Returns "cvae" or "vae", with which the names of a model's files begin."""
+    return "cvae" if is_conditional(model) or getattr(args, "is_cvae", False) is True else "vae"
+
+
+def load_model(name, data=None):
+    """Creates a model, "vae" or "cvae", of the saved latent size, and loads its weights.
+
+    Raises:
+        FileNotFoundError: if there are none.
+        InputError: if they were trained on other data than `data`, where both are known.
+    """
+    run = read_run(name)
+    trained_on = run.get("data")
+    if data and trained_on and trained_on != data.name:
+        raise InputError(f"the saved {name.upper()} was trained on {trained_on}, not on {data.name}: use that data")
+    latent_size = run.get("latent_size") or 15
+    model = CVAE(784, latent_size=latent_size) if name == "cvae" else VAE(784, latent_size=latent_size)
+    return load_weights(model)
+
+
+def read_run(name):
+    """Returns the saved `model.run` as a dictionary, {} if it cannot be read."""
+    try:
+        return dict(json.loads((OUTPUTS / f"{name}.run.json").read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def run_of(model):
+    """Returns `model.run`, see `train`; an empty namespace if the model has none."""
+    return getattr(model, "run", types.SimpleNamespace())
+
+
+def build(model):
+    """Calls a model that was never called: Keras saves, loads and exports no other."""
+    if not model.built:
+        side = round(getattr(model, "input_size", 784) ** 0.5)
+        forward(model, tf.zeros((1, 1, side, side)), tf.zeros(1, tf.int32), is_conditional(model))
+
+
+# -------------------------------------------------------------------------------------------------------------- drawing
+
+
+@matplotlib.style.context("default")
+def draw_grid(name, images, columns, title, row_labels=(), column_labels=(), framed=(), image_inches=0.5):
+    """Draws images row by row, white on black, with matplotlib's default settings, whatever the user's are.
+
+    Args:
+        name: of the file in `outputs/`.
+        images: N times H x W pixels in [0, 1]; an image of NaN leaves its cell empty.
+        columns: images in a row.
+        title: text above the grid.
+        row_labels, column_labels: texts for the rows and columns.
+        framed: for each row, the column of the image that gets a frame.
+        image_inches: side of an image. At half an inch, 28 pixels are 56 pixels of the picture.
+
+    Returns:
+        The path of the file.
+    """
+    images = np.asarray(images, np.float32)
+    side = round((images.size / len(images)) ** 0.5)
+    rows = len(images) // columns
+    grid = images.reshape(rows, columns, side, side).swapaxes(1, 2).reshape(rows * side, columns * side)
+    figure = Figure((columns * image_inches, rows * image_inches), dpi=112)
+    plot = figure.add_axes((0, 0, 1, 1), frame_on=False)  # `save_figure` makes room for the texts around it
+    plot.set_title(title, loc="left", fontsize="medium")
+    # The extent makes an image 1 wide and 1 high, with row 0 at the top
+    plot.imshow(grid, "gray", vmin=0, vmax=1, extent=(0, columns, rows, 0), interpolation="nearest")
+    plot.set_yticks(np.arange(len(row_labels)) + 0.5, row_labels)
+    plot.set_xticks(np.arange(len(column_labels)) + 0.5, column_labels)
+    plot.tick_params(length=0, labeltop=True, labelbottom=False)
+    frame = {"markersize": 66 * image_inches, "markeredgewidth": 2, "fillstyle": "none"}  # in points, 72 to an inch
+    for row, column in enumerate(framed):
+        plot.plot(column + 0.5, row + 0.5, "s", color="orange", **frame)
+    return save_figure(name, figure)
+
+
+def save_figure(name, figure):
+    """Writes a figure, with the texts around it, as an optimized PNG in `outputs/`. Returns its path."""
+    with new_file(name) as path:
+        figure.savefig(path, bbox_inches="tight", pad_inches=0.05, pil_kwargs={"optimize": True})
+    return OUTPUTS / name
+
+
+def title(model, text):
+    """Returns the title of a picture, with the data that the model was trained on where it is known."""
+    data = getattr(run_of(model), "data", None)
+    return f"{type(model).__name__}: {text}" + (f" ({data})" if data else "")
+
+
+# -------------------------------------------------------------------------------------------------- what lies in extras
+
+
+LOSS_LIMIT = 120  # nats per image, of the training loss in epoch LIMIT_EPOCH (handout, "Train our VAE")
+LIMIT_EPOCH = 5
+
+
+def has_extras(data):
+    """Returns whether `extras` can measure and draw: the folder is there, and there are test images."""
+    return EXTRAS.is_dir() and len(data.x_test) > 0
+
+
+def measure_test_losses(model, data):
+    """Returns `test_reconstruction` and `test_kl` in nats per image; {} where `extras` is not there."""
+    if not has_extras(data):
+        return {}
+    from extras.evaluation import evaluate
+
+    test = evaluate(model, data)
+    return {"test_reconstruction": test.reconstruction, "test_kl": test.kl}
+
+
+def describe(test_losses):
+    """Returns the test loss and its terms as text, empty if they were not measured."""
+    if not test_losses:
+        return ""
+    reconstruction, kl = test_losses.values()
+    return f"  Test Loss: {reconstruction + kl:.2f} (reconstruction {reconstruction:.2f} + KL {kl:.2f})"
+
+
+def show_training(model, data):
+    """Draws the pictures of a training that lie in `extras`. Returns their paths, none where they are not there."""
+    if not has_extras(data):
+        return []
+    from extras import figures
+
+    return figures.show_training(model, data)
+
+
+def run_program(program):
+    """Calls a program, a function without arguments; an `InputError` or OSError ends it with one line on stderr."""
+    if sys.stdout:
+        sys.stdout.reconfigure(errors="backslashreplace")  # an ASCII terminal prints a path with an umlaut
+    try:
+        return program()
+    except (InputError, OSError) as error:
+        sys.exit(f"Error: {' '.join(str(error).split())}")
+
+
 if __name__ == "__main__":
-    sys.exit(exit_status(lambda: main(parseArguments())))
+    run_program(lambda: main(parseArguments()))

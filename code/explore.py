@@ -1,6 +1,7 @@
 """Writes `outputs/explore.html`, a page to play with the saved models in any browser: `python code/explore.py`.
 
-The page is `extras/page/template.html`, with `explore.js`, the weights, and statistics of the test images in it. It loads nothing from anywhere.
+The page is `extras/page/template.html`, with `explore.js`, the weights, and statistics of the test images in it. It
+loads nothing from anywhere.
 """
 
 import argparse
@@ -8,18 +9,15 @@ import base64
 import json
 import os
 import pathlib
-import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as in assignment.py
 if __name__ == "__main__":
     os.environ["MPLBACKEND"] = "agg"  # whatever a notebook's environment says
 
-from weights import load_model, weights_path  # isort: skip
-import files  # weights is imported first: it names Keras' backend
+import assignment  # isort: skip
 import numpy as np
-from errors import InputError, exit_status
-from evaluation import evaluate, losses_by_class, principal_axes
-from mnist_images import load_data, to_pixels
+from assignment import InputError, load_data, load_model, new_file, run_program, to_pixels
+from extras.evaluation import evaluate, losses_by_class, principal_axes
 
 TEMPLATE = pathlib.Path(__file__).resolve().parent / "extras" / "page" / "template.html"
 END = "<!-- In the page"  # the comment in the template before what only the template shows
@@ -37,8 +35,8 @@ def quantise(kernel, bias):
     return scales.tobytes() + bias.astype("<f4").tobytes() + quantised.tobytes()
 
 
-def describe(model, record, data):
-    """What the page needs of a trained model and of the record of its run, as the comment in `explore.js` says.
+def describe(model, data):
+    """What the page needs of a trained model, as the comment in `explore.js` says.
 
     The statistics are of the test images of `data`. InputError if the model has fewer than two latents.
     """
@@ -49,6 +47,7 @@ def describe(model, record, data):
     ink = np.sum(images, axis=(1, 2, 3))
     usual_loss = np.quantile(np.min(losses_by_class(model, images), axis=1), USUAL_SHARE)
     test = evaluate(model, data)
+    run = vars(model.run)
     axes, shares = principal_axes(test.mu)
     variances = test.mu.var(axis=0)
     networks = (model.encoder, model.mu_layer, model.logvar_layer, model.decoder)
@@ -61,7 +60,7 @@ def describe(model, record, data):
         "num_classes": getattr(model, "num_classes", 0),
         "layers": [kernel.shape for kernel in kernels],
         "weights": base64.b64encode(b"".join(layers)).decode(),
-        "run": {"data": record.get("data"), "epochs": len(record.get("history", [])), "test_loss": test.loss},
+        "run": {"data": run.get("data"), "epochs": len(run.get("history", [])), "test_loss": test.loss},
         "usual": {"loss": float(usual_loss), "ink": [float(ink.min()), float(ink.max())]},
         "variances": variances.tolist(),
         "axes": axes.tolist(),
@@ -73,24 +72,24 @@ def main(argv=None):
     """Writes the page of the saved models. InputError or OSError if there are none, or if one cannot be shown."""
     parser = argparse.ArgumentParser(description="Write outputs/explore.html, a page to play with the saved models.")
     parser.parse_args(argv)
-    saved = [kind for kind in ("cvae", "vae") if weights_path(kind).exists()]
+    saved = [kind for kind in ("cvae", "vae") if (assignment.OUTPUTS / f"{kind}.weights.h5").exists()]
     if not saved:
-        raise FileNotFoundError(f"there are no weights in {files.OUTPUTS}: train first, with assignment.py")
+        raise FileNotFoundError(f"there are no weights in {assignment.OUTPUTS}: train first, with assignment.py")
     data = load_data()
     models = {}
     for kind in saved:
-        model, record = load_model(kind, data)
-        models[kind] = describe(model, record, data)
+        model = load_model(kind, data)
+        models[kind] = describe(model, data)
     data_of_page = json.dumps(models).replace("<", "\\u003c")  # JSON's other spelling, which cannot end the script
     page = TEMPLATE.read_text("utf-8").partition(END)[0]
     page += f'<script id="models" type="application/json">{data_of_page}</script>\n'
     page += f"<script>\n{SCRIPT.read_text('utf-8')}</script>\n</body>\n</html>\n"
-    target = files.OUTPUTS / "explore.html"
-    with files.new_file(target) as written:
+    target = assignment.OUTPUTS / "explore.html"
+    with new_file("explore.html") as written:
         written.write_text(page, "utf-8")
     names = " and the ".join(kind.upper() for kind in models)
     print(f"{target}, {target.stat().st_size / 1e6:.1f} MB, shows the {names}")
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(main))
+    run_program(main)

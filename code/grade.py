@@ -1,15 +1,13 @@
-"""The course's checks, to run before handing in: `python code/grade.py`.
+"""Runs the course's checks before handing in: `python code/grade.py`.
 
-Trains both models as the autograder does, draws 1,000 samples of each digit with the CVAE, and lets a classifier read
-them that was trained on the real training images alone (handout, "Autograder & Grading"). Beside the checks it prints
-figures that the course does not ask for: losses on the test images, Frechet distances of samples to real digits, and
-how many test images the CVAE itself reads.
+Trains both models as the autograder does, draws 1,000 samples of each digit with the CVAE, and classifies them with a
+CNN trained only on the real training images (handout, "Autograder & Grading"). Prints further figures, for which the
+course sets no limit: losses on the test images, Fréchet distances of samples to real digits, and how many test images
+the CVAE itself classifies correctly.
 """
 
 import argparse
-import json
 import os
-import pathlib
 import sys
 import time
 import zlib
@@ -19,19 +17,23 @@ if __name__ == "__main__":
     os.environ["MPLBACKEND"] = "agg"  # whatever a notebook's environment says
 
 import assignment  # isort: skip
-import files  # assignment is imported first: it names Keras' backend
 import numpy as np
 import tensorflow as tf
-from assignment import LIMIT_EPOCH, LOSS_LIMIT
-from errors import InputError, exit_status
-from evaluation import accuracy, classify, confusion_matrix, evaluate, frechet_distance
-from files import new_file
-from forward import classes_for, forward, is_conditional
-from mnist_images import load_data, to_pixels
-from pictures import draw_confusion
+from assignment import (
+    LIMIT_EPOCH,
+    LOSS_LIMIT,
+    forward,
+    is_conditional,
+    load_data,
+    load_model,
+    new_file,
+    run_program,
+    to_pixels,
+)
+from extras.evaluation import accuracy, classify, confusion_matrix, evaluate, frechet_distance
+from extras.figures import draw_confusion
 from tensorflow.keras import layers
 from vae import CVAE, VAE
-from weights import load_model, write_weights
 
 MINUTES_LIMIT = 30
 ACCURACY_LIMIT = 90  # percent
@@ -49,42 +51,42 @@ class Check(NamedTuple):
 
 
 def parse_arguments(argv=None):
-    """The command line's arguments, and as `training` those of `assignment.py` to train with."""
+    """Parses the arguments of the command line."""
     parser = argparse.ArgumentParser(description="Check the models as the course does; exit 0 only if all pass.")
     parser.add_argument("--load_weights", action="store_true", help="grade the saved weights instead of training")
-    parser.add_argument("--json", metavar="FILE", help="write the figures to FILE as well")
-    parser.add_argument("--num_epochs", default="5", help="epochs, the handout's limit is for 5 (default: 5)")
-    parser.add_argument("--batch_size", default="1024", help="batch size (default: 1024)")
-    parser.add_argument("--seed", default="0", help="seed of training and samples (default: 0)")
-    options = parser.parse_args(argv)
-    training = ["--num_epochs", options.num_epochs, "--batch_size", options.batch_size, "--seed", options.seed]
-    options.training = assignment.parseArguments(training)
-    return options
+    parser.add_argument("--num_epochs", type=int, default=5, help="epochs, the handout's limit is for 5 (default: 5)")
+    parser.add_argument("--batch_size", type=int, default=1024, help="batch size (default: 1024)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of training and samples (default: 0)")
+    args = parser.parse_args(argv)
+    if args.num_epochs < 1:
+        parser.error(f"argument --num_epochs: must be at least 1, got {args.num_epochs}")
+    return args
 
 
 def load_classifier(data):
-    """A convolutional classifier of digits: images (N, 1, 28, 28) in [0, 1] to logits (N, 10).
+    """Returns a convolutional classifier of digits: images (N, 1, 28, 28) in [0, 1] to logits (N, 10).
 
     Trained on the training images of `data`, never on generated ones, and kept in `outputs/` under the checksum of
     those images: other data has another classifier.
     """
     classifier = new_classifier()
-    path = files.OUTPUTS / f"classifier-{zlib.crc32(data.x_train.numpy()):08x}.weights.h5"
+    name = f"classifier-{zlib.crc32(data.x_train.tobytes()):08x}.weights.h5"
+    path = assignment.OUTPUTS / name
     if path.exists():
         try:
             classifier.load_weights(str(path))
             return classifier
-        except Exception:  # damaged, or of another generation of Keras: each raises its own kinds
-            print(f"{path} cannot be read: training the classifier anew")
+        except Exception:  # damaged, or saved by the other generation of Keras: each raises its own types
+            print(f"{path} cannot be loaded: training the classifier again")
             classifier = new_classifier()  # some weights may have been loaded
     train_classifier(classifier, data)
-    with new_file(path) as written:
-        write_weights(classifier, written)
+    with new_file(name) as written:
+        classifier.save_weights(str(written))
     return classifier
 
 
 def new_classifier():
-    """The classifier, not trained."""
+    """Creates the classifier, untrained."""
     tf.keras.utils.set_random_seed(0)  # one classifier for every run
     last = {"data_format": "channels_last"}  # whatever Keras is told to assume
     return tf.keras.Sequential(
@@ -105,7 +107,7 @@ def new_classifier():
 
 
 def train_classifier(classifier, data):
-    """Trains for 5 epochs."""
+    """Trains the classifier for 5 epochs."""
     epochs = 5
     batch_size = 128
     steps = epochs * -(-len(data.x_train) // batch_size)
@@ -116,22 +118,24 @@ def train_classifier(classifier, data):
     classifier.fit(to_pixels(data.x_train), data.y_train, batch_size=batch_size, epochs=epochs, verbose=2)
 
 
-def read_digits(classifier, images):
-    """The digits, int (N,), that the classifier sees in images (N, 1, 28, 28) in [0, 1]."""
+def predict_digits(classifier, images):
+    """Returns the digits, int (N,), that the classifier predicts for images (N, 1, 28, 28) in [0, 1]."""
     return np.argmax(classifier.predict(images, batch_size=1000, verbose=0), axis=1)
 
 
 def features(classifier, images):
-    """What the classifier's last hidden layer makes of images (N, 1, 28, 28): float64 (N, 128)."""
+    """Returns the outputs of the classifier's last hidden layer for images (N, 1, 28, 28): float64 (N, 128)."""
     hidden = tf.keras.Model(classifier.inputs, classifier.layers[-2].output)
     return hidden.predict(images, batch_size=1000, verbose=0).astype(np.float64)
 
 
 def sample(model, seed):
-    """`10 * SAMPLES` samples with fresh noise: digits (N,), as many of each, and images (N, 1, 28, 28).
+    """Draws `SAMPLES` samples of each digit.
 
-    The digits are those that a `CVAE` was asked for; for a `VAE` they say nothing. The noise is from a generator of its
-    own: a training that goes on afterwards is the same as without.
+    The noise comes from a generator of its own, so that a training that continues afterwards is not changed.
+
+    Returns:
+        The requested digits (N,), which for a `VAE` mean nothing, and the images (N, 1, 28, 28).
     """
     digits = np.repeat(np.arange(10), SAMPLES)
     z = np.random.default_rng(seed).normal(size=(len(digits), model.latent_size)).astype(np.float32)
@@ -143,71 +147,70 @@ def sample(model, seed):
 
 
 def train_as_graded(kind, args):
-    """Trains a model as the autograder does: the model, its loss in each epoch, and the minutes it took."""
+    """Trains a `VAE` or `CVAE` as the autograder does.
+
+    Returns:
+        The model, the training loss of each epoch, and the minutes that the training took.
+    """
     tf.keras.utils.set_random_seed(args.seed)
     start = time.perf_counter()
-    model = kind(args.input_size)
+    model = kind(784)
     train_loader = assignment.load_mnist(args.batch_size)
     losses = []
     for epoch in range(1, args.num_epochs + 1):
         total = assignment.train_vae(model, train_loader, args, is_cvae=kind is CVAE)
-        losses.append(total / len(train_loader))
-        print(f"{kind.__name__} Train Epoch: {epoch}  Loss: {losses[-1]:.6f}", flush=True)
+        losses.append(float(total) / len(train_loader))
+        print(f"{kind.__name__} Train Epoch: {epoch}  Loss: {losses[-1]:.2f}", flush=True)
     return model, losses, (time.perf_counter() - start) / 60
 
 
-def grade(options):
-    """Runs every check, prints the tables and draws the confusion matrix.
-
-    Returns the checks, and the figures as a dictionary.
-    """
+def grade(args):
+    """Runs every check, prints the tables and draws the confusion matrix. Returns the checks."""
     data = load_data()
-    figures = {"data": data.name, "seed": options.training.seed}
     checks = []
     models = []
     for kind in (VAE, CVAE):
-        if options.load_weights:
-            model, record = load_model(kind.__name__.lower(), data)
-            figures[kind.__name__] = {"record": record}
+        if args.load_weights:
+            models.append(load_model(kind.__name__.lower(), data))
         else:
-            model, losses, minutes = train_as_graded(kind, options.training)
+            model, losses, minutes = train_as_graded(kind, args)
             checks += check_training(kind.__name__, losses, minutes)
-            batch_size = options.training.batch_size
-            figures[kind.__name__] = {"batch_size": batch_size, "losses": losses, "minutes": minutes}
-        figures[kind.__name__]["test_loss"] = evaluate(model, data).loss
-        models.append(model)
+            models.append(model)
     vae, cvae = models
 
     classifier = load_classifier(data)
     x_test = to_pixels(data.x_test)
-    right = 100 * np.mean(read_digits(classifier, x_test) == data.y_test)  # percent
-    digits, images = sample(cvae, options.training.seed)
-    matrix = confusion_matrix(digits, read_digits(classifier, images))
+    correct = 100 * np.mean(predict_digits(classifier, x_test) == data.y_test)  # percent
+    digits, images = sample(cvae, args.seed)
+    matrix = confusion_matrix(digits, predict_digits(classifier, images))
     of_samples = accuracy(matrix)
-    checks += check_samples(right, of_samples.all)
-
-    _, images_of_vae = sample(vae, options.training.seed)
-    distances = frechet_distances(classifier, data, models, [images_of_vae, images])
-    read_by_cvae = 100 * np.mean(np.argmax(classify(cvae, x_test), axis=1) == data.y_test)
-    figures.update(
-        classifier_accuracy=right,
-        accuracy=of_samples.all,
-        worst=of_samples.worst,
-        worst_digit=of_samples.worst_digit,
-        read_by_cvae=read_by_cvae,
-        confusion=matrix.tolist(),
-        distances=distances,
-    )
+    checks += check_samples(correct, of_samples.all)
     print_checks(checks)
-    print_information(figures)
-    path = confusion_path(options)
-    draw_confusion(path, matrix, f"Accuracy of the CVAE's samples: {of_samples.all:.2f} % ({data.name})")
-    print(f"\nThe digits asked for and the digits read are drawn in {path}")
-    return checks, figures
+
+    _, images_of_vae = sample(vae, args.seed)
+    rows = {
+        "VAE: loss on the test images, nats": evaluate(vae, data).loss,
+        "CVAE: loss on the test images, nats": evaluate(cvae, data).loss,
+        f"CVAE: accuracy of the worst digit ({of_samples.worst_digit}), %": of_samples.worst,
+        "test images that the CVAE itself classifies correctly, %": accuracy_of_classify(cvae, data),
+    }
+    for name, distance in frechet_distances(classifier, data, models, [images_of_vae, images]).items():
+        rows[f"Fréchet distance, {name}"] = distance
+    print_information(rows)
+    text = f"Accuracy of the CVAE's samples: {of_samples.all:.2f} % ({data.name})"
+    path = draw_confusion(confusion_name(args), matrix, text)
+    print(f"\nConfusion matrix saved to {path}")
+    return checks
+
+
+def accuracy_of_classify(model, data):
+    """Returns the percentage of test images that a `CVAE` classifies correctly by Bayes' rule."""
+    scores = classify(model, to_pixels(data.x_test))
+    return 100 * np.mean(np.argmax(scores, axis=1) == data.y_test)
 
 
 def check_training(name, losses, minutes):
-    """The course's checks of the training of a model, with the loss of its last epoch."""
+    """Returns the course's checks of the training of a model, with the loss of its last epoch."""
     loss = losses[-1]
     if len(losses) == LIMIT_EPOCH:
         epoch = f"the {LIMIT_EPOCH}th epoch"
@@ -219,58 +222,48 @@ def check_training(name, losses, minutes):
     ]
 
 
-def check_samples(right, percent):
-    """Whether the classifier itself is good enough, and the course's check of the CVAE's samples; both in percent."""
+def check_samples(correct, percent):
+    """Returns a check of the classifier itself, and the course's check of the CVAE's samples; both in percent."""
     return [
-        Check("classifier: % of test images right", f">= {CLASSIFIER_LIMIT}", right, right >= CLASSIFIER_LIMIT),
+        Check("classifier: accuracy on test images, %", f">= {CLASSIFIER_LIMIT}", correct, correct >= CLASSIFIER_LIMIT),
         Check("CVAE: accuracy of samples, %", f"> {ACCURACY_LIMIT}", percent, percent > ACCURACY_LIMIT),
     ]
 
 
 def frechet_distances(classifier, data, models, samples):
-    """Distances to the training images: by name, of the test images, each model's reconstructions and its samples."""
+    """Returns by name the distances of test images, reconstructions and samples to the training images."""
     x_test = to_pixels(data.x_test)
     real = features(classifier, to_pixels(data.x_train))
     distances = {"real test images": frechet_distance(real, features(classifier, x_test))}
     for model, images in zip(models, samples):
         name = type(model).__name__
-        x_hat, _, _ = forward(model, x_test, classes_for(model, data.y_test))
+        x_hat, _, _ = forward(model, x_test, data.y_test, is_conditional(model))
         distances[f"{name}'s reconstructions"] = frechet_distance(real, features(classifier, x_hat))
         distances[f"{name}'s samples"] = frechet_distance(real, features(classifier, images))
     return distances
 
 
-def confusion_path(options):
-    """The file of the confusion matrix. That of saved weights is in git, which a graded training does not overwrite."""
-    if options.load_weights:
-        return files.OUTPUTS / "grade_confusion.png"
-    return files.OUTPUTS / f"grade_confusion_{options.training.num_epochs}_epochs.png"
+def confusion_name(args):
+    """Returns the name of the confusion matrix's file. Training writes elsewhere, to keep the tracked file."""
+    return "grade_confusion.png" if args.load_weights else f"grade_confusion_{args.num_epochs}_epochs.png"
 
 
 def print_checks(checks):
-    """Prints check, limit, measured and whether it passed."""
+    """Prints check, limit, measured value and whether it passed."""
     print(f"\n{'check':<42}{'limit':>8}{'measured':>12}  pass")
     for check in checks:
         print(f"{check.name:<42}{check.limit:>8}{check.measured:>12.2f}  {'yes' if check.passed else 'NO'}")
 
 
-def print_information(figures):
-    """Prints the figures that the course sets no limit for."""
-    rows = {
-        "VAE: loss on the test images, nats": figures["VAE"]["test_loss"],
-        "CVAE: loss on the test images, nats": figures["CVAE"]["test_loss"],
-        f"CVAE: accuracy of the worst digit ({figures['worst_digit']}), %": figures["worst"],
-        "real test images that the CVAE itself reads, %": figures["read_by_cvae"],
-    }
-    for name, distance in figures["distances"].items():
-        rows[f"Frechet distance, {name}"] = distance
+def print_information(rows):
+    """Prints the figures for which the course sets no limit."""
     print("\n(information only)")
     for name, value in rows.items():
         print(f"{name:<62}{value:>8.2f}")
 
 
 def verdict(checks):
-    """A line that says whether all checks passed, or which failed."""
+    """Returns a line that says whether all checks passed, or which failed."""
     failed = [check.name for check in checks if not check.passed]
     if failed:
         return f"{len(failed)} of {len(checks)} checks failed: {'; '.join(failed)}"
@@ -278,17 +271,11 @@ def verdict(checks):
 
 
 def main(argv=None):
-    """Grades; returns the exit status: 0 if every check passed, 1 otherwise."""
-    options = parse_arguments(argv)
-    if options.json and not os.access(pathlib.Path(options.json).parent, os.W_OK):
-        raise InputError(f"{options.json} cannot be written")  # before minutes are spent
-    checks, figures = grade(options)
-    if options.json:
-        with new_file(pathlib.Path(options.json)) as written:
-            written.write_text(json.dumps(figures, indent=1), "utf-8")
+    """Grades the models. Returns the exit status: 0 if every check passed, 1 otherwise."""
+    checks = grade(parse_arguments(argv))
     print(verdict(checks))
     return 0 if all(check.passed for check in checks) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(main))
+    sys.exit(run_program(main))

@@ -1,6 +1,5 @@
 """What the tests share: the project's modules on the path, outputs of their own, data, and MNIST where there is one."""
 
-import argparse
 import contextlib
 import os
 import pathlib
@@ -8,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 CODE = pathlib.Path(__file__).resolve().parent.parent / "code"
 sys.path.insert(0, str(CODE))
@@ -19,18 +19,24 @@ needs_mnist = pytest.mark.skipif("MNIST_NPZ" not in os.environ, reason="MNIST_NP
 @pytest.fixture(autouse=True)
 def outputs(tmp_path, monkeypatch):
     """A folder of the test's own in place of the project's `outputs/`."""
-    import files
+    import assignment
 
-    monkeypatch.setattr(files, "OUTPUTS", tmp_path / "outputs")
+    monkeypatch.setattr(assignment, "OUTPUTS", tmp_path / "outputs")
     return tmp_path / "outputs"
 
 
 @pytest.fixture(scope="session", autouse=True)
 def graphs_as_they_are():
     """TensorFlow does not optimise graphs, which takes time and is not what is tested."""
-    import tensorflow as tf
-
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """Models with hidden layers of 32 units, which are fast: what is tested does not depend on their width."""
+    import vae
+
+    monkeypatch.setattr(vae.ElboModel, "hidden_dim", 32)
 
 
 def small_arrays(n=600):
@@ -47,21 +53,20 @@ def small_arrays(n=600):
 @pytest.fixture
 def small_mnist(tmp_path, monkeypatch):
     """`MNIST_NPZ` names a file of `small_arrays`. Its data."""
-    import mnist_images
+    import assignment
 
     np.savez(tmp_path / "small.npz", **small_arrays())
     monkeypatch.setenv("MNIST_NPZ", str(tmp_path / "small.npz"))
-    return mnist_images.load_data()
+    return assignment.load_data()
 
 
 @pytest.fixture(scope="session")
 def digits():
     """2,000 rendered training images and 500 test images."""
-    import mnist_images
-    from rendered_digits import rendered_digits
+    import assignment
+    from extras.rendered_digits import rendered_digits
 
-    train, test = rendered_digits(0, 2000, 500)
-    return mnist_images.new_data("digits", *train, *test)
+    return assignment.new_data("digits", *rendered_digits(0, 2000, 500))
 
 
 @contextlib.contextmanager
@@ -82,9 +87,9 @@ def second_input(model, labels):
     return (np.eye(model.num_classes, dtype=np.float32)[labels],) if hasattr(model, "num_classes") else ()
 
 
-def arguments(learning_rate=1e-3, **others):
-    """What `train_vae` needs of the command line's arguments."""
-    return argparse.Namespace(learning_rate=learning_rate, **others)
+def steps_of(model):
+    """The number of steps that the model's optimizer has taken."""
+    return int(tf.convert_to_tensor(model.optimizer.iterations))
 
 
 def same_weights(a, b):
@@ -95,8 +100,6 @@ def same_weights(a, b):
 @contextlib.contextmanager
 def keras_setting(policy=None, floatx=None, image_data_format=None):
     """Sets Keras' global settings for a while."""
-    import tensorflow as tf
-
     backend, before = tf.keras.backend, tf.keras.mixed_precision.global_policy()
     kept = backend.floatx(), backend.image_data_format()
     try:

@@ -1,10 +1,12 @@
-"""The tables of results: what both models reach, and what each choice is worth. By hand, with MNIST at hand:
+"""Prints the tables of results, for `vae` or `cvae`. To be run by hand, with MNIST at hand:
 
-    python tests/results.py runs        by batch size, after 5 and after 10 epochs
-    python tests/results.py ablation    the default run with one choice changed at a time
-    python tests/results.py loops       other loops than `train_vae`: the usual one of this homework, and Keras' `fit`
+    python tests/results.py runs cvae        the default run, after 5 and after 10 epochs
+    python tests/results.py batches cvae     other batch sizes
+    python tests/results.py ablation cvae    the default run with one choice changed at a time
+    python tests/results.py loops cvae       custom training loops and Keras' `fit`
+    python tests/results.py small cvae       a few images only
 
-and behind it `vae` or `cvae`. Figures are medians of the seeds, but those of the loops. All is in float32.
+All is in float32.
 """
 
 import argparse
@@ -15,18 +17,16 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "code"))
 
 import assignment
 import grade
-import muon
 import numpy as np
 import tensorflow as tf
 import vae
-from evaluation import accuracy, classify, confusion_matrix, evaluate, frechet_distance
-from forward import is_conditional
-from mnist_images import load_data, to_pixels
+from assignment import is_conditional, load_data, to_pixels
+from extras.evaluation import accuracy, confusion_matrix, evaluate, frechet_distance
 
 SEEDS = (0, 1, 2)
 EPOCHS = 10
-ADAM_EPOCHS = 13  # of Adam for every kernel in the time of the default run: 10 epochs, each "x Adam" of `bench.py`
-ADAM_RATE = 0.36e-3  # of --learning_rate for Adam alone, a quarter of Muon's; the rate at 1024 is eight times that
+ADAM_EPOCHS = 14  # of Adam for every weight in the time of the default run: 10 epochs, each "x Adam" of `bench.py`
+ADAM_RATE = 0.003  # peak for Adam alone, a quarter of the default
 # The columns, and for each whether larger is better; the KL is neither good nor bad
 COLUMNS = {
     "loss of the last training epoch, nats ↓": False,
@@ -60,15 +60,13 @@ class Evaluator:
         used = np.sum(test.mu.var(axis=0) > 0.01)
         row = [loss, test.loss, test.kl, used, self.distance(images)]
         if is_conditional(model):
-            of_samples = accuracy(confusion_matrix(digits, grade.read_digits(self.classifier, images)))
-            read = np.argmax(classify(model, to_pixels(self.data.x_test)), axis=1)
-            row += [of_samples.all, of_samples.worst, 100 * np.mean(read == self.data.y_test)]
+            of_samples = accuracy(confusion_matrix(digits, grade.predict_digits(self.classifier, images)))
+            row += [of_samples.all, of_samples.worst, grade.accuracy_of_classify(model, self.data)]
         return row
 
 
-def train_and_measure(evaluator, kind, seed, change=None, batch_size=1024, epochs=(EPOCHS,), learning_rate=muon.PEAK):
+def train_and_measure(evaluator, kind, seed, change=None, batch_size=1024, epochs=(EPOCHS,)):
     """Trains a model, after `change(model)`. Returns the rows of `Evaluator.measure` after these numbers of epochs."""
-    args = argparse.Namespace(learning_rate=learning_rate)
     tf.keras.utils.set_random_seed(seed)
     model = kind(784)
     if change:
@@ -76,9 +74,9 @@ def train_and_measure(evaluator, kind, seed, change=None, batch_size=1024, epoch
     train_loader = assignment.load_mnist(batch_size)
     rows = []
     for epoch in range(1, max(epochs) + 1):
-        loss = assignment.train_vae(model, train_loader, args, is_conditional(model)) / len(train_loader)
+        total = assignment.train_vae(model, train_loader, None, is_conditional(model))
         if epoch in epochs:
-            rows.append(evaluator.measure(model, loss, seed))
+            rows.append(evaluator.measure(model, float(total) / len(train_loader), seed))
     return rows
 
 
@@ -106,57 +104,65 @@ def run_cells(rows):
     return fill(cells)
 
 
-def difference_cells(rows, default):
-    """For each column the difference of the medians, with a question mark where the seeds of both overlap."""
-    differences = np.median(rows, axis=0) - np.median(default, axis=0)
-    overlap = (rows.min(axis=0) <= default.max(axis=0)) & (default.min(axis=0) <= rows.max(axis=0))
-    cells = [f"{value:+.2f} ?" if same else f"{value:+.2f}" for value, same in zip(differences, overlap)]
+def difference_cells(row, default):
+    """For each column the difference from the default run of the same seed.
+
+    With a question mark where it is not larger than the range of the seeds of the default run.
+    """
+    cells = []
+    for difference, seeds in zip(np.subtract(row, default[0]), default.T):
+        cells.append(f"{difference:+.2f} ?" if abs(difference) <= np.ptp(seeds) else f"{difference:+.2f}")
     return fill(cells)
 
 
 # ------------------------------------------------------------------------------------------- a choice that is changed
 
 
-def with_optimizer(**options):
-    """Trained by the project's optimizer with other options."""
+def with_muon(*muon_layers, **options):
+    """Trained by a `MuonAdam` with other layers or options."""
 
     def change(model):
-        model.optimizer = muon.new_optimizer(model, **options)
+        model.optimizer = vae.MuonAdam(muon_layers=muon_layers, **options)
+
+    return change
+
+
+def with_learning_rate(learning_rate):
+    """Trained with another peak learning rate."""
+
+    def change(model):
+        model.optimizer.learning_rate = learning_rate
 
     return change
 
 
 def with_class_weights(network, scale):
     """Without the factor of the initial class weights in a network, "encoder" or "decoder"."""
-    return lambda model: vae.scale_class_weights(getattr(model, network), 10, 1 / (scale * model.image_size))
-
-
-def with_start(*layers):
-    """With Keras' own initial weights in some layers, of which `layers` are the paths."""
 
     def change(model):
-        for path in layers:
-            layer = model.decoder.get_layer("pixels") if path == "pixels" else getattr(model, path)
-            layer.kernel.assign(tf.keras.initializers.GlorotUniform()(layer.kernel.shape))
-            layer.bias.assign(tf.zeros_like(layer.bias))
+        kernel = getattr(model, network).layers[0].kernel
+        factors = np.repeat([1.0, 1 / scale], [kernel.shape[0] - 10, 10])
+        kernel.assign(kernel * factors[:, np.newaxis].astype(np.float32))
 
     return change
 
 
-START_OF_POSTERIOR = {"mu and logvar start as in Keras": with_start("mu_layer", "logvar_layer")}
+def with_keras_default_logvar(model):
+    """With Keras' default initializers in the layer of logvar."""
+    layer = model.logvar_layer
+    layer.kernel.assign(tf.keras.initializers.GlorotUniform()(layer.kernel.shape))
+    layer.bias.assign(tf.zeros_like(layer.bias))
+
+
 ABLATION = {
-    vae.VAE: {**START_OF_POSTERIOR, "the pixels start as in Keras": with_start("pixels")},
+    vae.VAE: {},
     vae.CVAE: {
-        **START_OF_POSTERIOR,
-        "the pixels' kernel by Adam": with_optimizer(muon_layers=("decoder_2", "decoder_3")),
-        "the encoder's kernels by Muon too": with_optimizer(
-            muon_layers=("encoder_2", "encoder_3", "decoder_2", "decoder_3", "pixels")
-        ),
+        "logvar layer: Keras' default initializer": with_keras_default_logvar,
+        "Muon for the encoder too": with_muon("encoder_2", "encoder_3", "decoder_2", "decoder_3", "pixels"),
         "class weights not scaled in the decoder": with_class_weights("decoder", vae.DECODER_CLASS_SCALE),
         "class weights not scaled in the encoder": with_class_weights("encoder", vae.ENCODER_CLASS_SCALE),
     },
 }
-by_adam = with_optimizer(muon_layers=())
 
 
 def print_runs(kind):
@@ -164,28 +170,43 @@ def print_runs(kind):
     evaluator = Evaluator()
     distance = evaluator.distance(to_pixels(evaluator.data.x_test))
     print_head(f"Seeds {SEEDS}; Fréchet distance of real test images {distance:.2f}", COLUMNS)
-    for batch_size in (1024, 128):
-        rows = [train_and_measure(evaluator, kind, seed, batch_size=batch_size, epochs=(5, EPOCHS)) for seed in SEEDS]
-        rows = np.array(rows)  # (seed, epoch, column)
-        for i, epochs in enumerate((5, EPOCHS)):
-            print_row(f"{kind.__name__}, batch {batch_size}, {epochs} epochs", run_cells(rows[:, i]))
+    rows = np.array([train_and_measure(evaluator, kind, seed, epochs=(5, EPOCHS)) for seed in SEEDS])
+    for i, epochs in enumerate((5, EPOCHS)):
+        print_row(f"{kind.__name__}, {epochs} epochs", run_cells(rows[:, i]))
+
+
+BATCHES = {  # batch size, learning rate
+    "batch 128": (128, None),
+    "batch 128, `--learning_rate 0.004`": (128, 0.004),
+    "batch 4096": (4096, None),
+}
+
+
+def print_batches(kind):
+    evaluator = Evaluator()
+    print_head("Seed 0", COLUMNS)
+    for name, (batch_size, learning_rate) in BATCHES.items():
+        change = with_learning_rate(learning_rate) if learning_rate else None
+        rows = train_and_measure(evaluator, kind, 0, change, batch_size, epochs=(5, EPOCHS))
+        for epochs, row in zip((5, EPOCHS), rows):
+            print_row(f"{kind.__name__}, {name}, {epochs} epochs", fill([f"{value:.2f}" for value in row]))
 
 
 def print_ablation(kind):
+    """The default run of all seeds, and with one choice changed that of the first seed."""
     evaluator = Evaluator()
-    print_head(f"Seeds {SEEDS}", COLUMNS)
+    print_head(f"Seeds {SEEDS}, changed: seed {SEEDS[0]}", COLUMNS)
     default = np.concatenate([train_and_measure(evaluator, kind, seed) for seed in SEEDS])
     print_row(f"{kind.__name__}: the default run", run_cells(default))
-    options = {"epochs": (ADAM_EPOCHS,), "learning_rate": ADAM_RATE}
-    rows = np.concatenate([train_and_measure(evaluator, kind, seed, by_adam, **options) for seed in SEEDS])
-    name = f"{kind.__name__}: Adam for every kernel, in as much time ({ADAM_EPOCHS} epochs)"
-    print_row(name, difference_cells(rows, default))
+    (row,) = train_and_measure(evaluator, kind, SEEDS[0], with_muon(learning_rate=ADAM_RATE), epochs=(ADAM_EPOCHS,))
+    name = f"{kind.__name__}: Adam for every weight, at equal training time ({ADAM_EPOCHS} epochs)"
+    print_row(name, difference_cells(row, default))
     for name, change in ABLATION[kind].items():
-        rows = np.concatenate([train_and_measure(evaluator, kind, seed, change) for seed in SEEDS])
-        print_row(f"{kind.__name__}: {name}", difference_cells(rows, default))
+        (row,) = train_and_measure(evaluator, kind, SEEDS[0], change)
+        print_row(f"{kind.__name__}: {name}", difference_cells(row, default))
 
 
-# ----------------------------------------------------------------------------------------- other loops than `train_vae`
+# ----------------------------------------------------------------------------------------- custom training loops
 
 
 def course_loader(batch_size):
@@ -195,8 +216,8 @@ def course_loader(batch_size):
     return images.shuffle(1024).batch(batch_size, drop_remainder=True)
 
 
-def usual_loop(model, optimizer, batch_size, epochs=5):
-    """The loop as this homework's solutions have it, as a graph: the average loss of the last epoch."""
+def standard_loop(model, optimizer, batch_size, epochs=5):
+    """The standard training loop of this homework, as a graph: the average loss of the last epoch."""
 
     @tf.function
     def step(images, labels):
@@ -216,15 +237,9 @@ def usual_loop(model, optimizer, batch_size, epochs=5):
     return np.mean(losses)
 
 
-def from_keras_start(model):
-    """The usual loop with Adam(1e-3), where mu and logvar start as in Keras."""
-    with_start("mu_layer", "logvar_layer")(model)
-    return usual_loop(model, tf.keras.optimizers.Adam(1e-3), 1024)
-
-
 def by_fit(model, epochs=5):
     """Keras' `fit`, as the README has it: the loss of the last epoch."""
-    model.compile(optimizer=muon.new_optimizer(model))
+    model.compile(optimizer=model.optimizer)
     loader = assignment.load_mnist(1024)
     if is_conditional(model):
         loader = loader.map(lambda x, y: ((x, assignment.one_hot(y, 10)),))
@@ -232,11 +247,9 @@ def by_fit(model, epochs=5):
 
 
 LOOPS = {
-    "`model.optimizer`, batch 1024": lambda model: usual_loop(model, model.optimizer, 1024),
-    "Adam(1e-3), batch 1024": lambda model: usual_loop(model, tf.keras.optimizers.Adam(1e-3), 1024),
-    "Adam(1e-3), batch 1024, mu and logvar start as in Keras": from_keras_start,
-    "`model.optimizer`, batch 128": lambda model: usual_loop(model, model.optimizer, 128),
-    "`fit` with `muon.new_optimizer(model)`, batch 1024": by_fit,
+    "`model.optimizer`, batch 1024": lambda model: standard_loop(model, model.optimizer, 1024),
+    "Adam(1e-3), batch 1024": lambda model: standard_loop(model, tf.keras.optimizers.Adam(1e-3), 1024),
+    "`fit` with `model.optimizer`, batch 1024": by_fit,
 }
 
 
@@ -250,9 +263,46 @@ def print_loops(kind):
         print_row(f"{kind.__name__}, {name}", cells)
 
 
+# --------------------------------------------------------------------------------------------------- small data
+
+SMALL = {  # images, batch size, epochs
+    "one batch of 32, 20 epochs": (32, 32, 20),
+    "256 images, batch 32, 5 epochs": (256, 32, 5),
+    "1,000 images, batch 100, 5 epochs": (1000, 100, 5),
+    "5,000 images, batch 128, 5 epochs": (5000, 128, 5),
+}
+
+
+def print_small(kind):
+    optimizers = {"`model.optimizer`": None, "Adam(1e-3)": lambda: tf.keras.optimizers.Adam(1e-3)}
+    print_head("Training loss of the first and the last epoch, nats; seed 0", optimizers)
+    data = load_data()
+    for name, (count, batch_size, epochs) in SMALL.items():
+        images = to_pixels(data.x_train[:count])
+        loader = tf.data.Dataset.from_tensor_slices((images, data.y_train[:count])).batch(batch_size)
+        cells = []
+        for optimizer in optimizers.values():
+            tf.keras.utils.set_random_seed(0)
+            model = kind(784)
+            if optimizer:
+                model.optimizer = optimizer()
+            losses = []
+            for _ in range(epochs):
+                total = float(assignment.train_vae(model, loader, None, is_conditional(model)))
+                losses.append(total / len(loader))
+            cells.append(f"{losses[0]:.0f} to {losses[-1]:.0f}")
+        print_row(f"{kind.__name__}, {name}", cells)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    tables = {"runs": print_runs, "ablation": print_ablation, "loops": print_loops}
+    tables = {
+        "runs": print_runs,
+        "batches": print_batches,
+        "ablation": print_ablation,
+        "loops": print_loops,
+        "small": print_small,
+    }
     kinds = {"vae": vae.VAE, "cvae": vae.CVAE}
     parser.add_argument("table", choices=tables)
     parser.add_argument("kind", choices=kinds)

@@ -1,12 +1,12 @@
-"""What a model is worth: its loss, the classes that it reads, axes, distances and accuracies, against NumPy."""
+"""Measuring a model: its loss, the classes that it predicts, axes, distances and accuracies, against NumPy."""
 
-import evaluation
 import numpy as np
 import pytest
 import tensorflow as tf
 import vae
+from assignment import InputError
 from conftest import keras_setting, second_input, small_arrays
-from errors import InputError
+from extras import evaluation
 
 
 def numpy_loss(x, x_hat, mu, logvar):
@@ -33,10 +33,10 @@ def test_evaluate_is_the_average_loss_of_the_test_images(small_mnist, monkeypatc
 
 
 @pytest.fixture
-def three_classes():
+def three_classes(narrow):
     """A CVAE of three classes and 8 x 8 pixels with random weights, and images."""
     rng = np.random.default_rng(0)
-    model = vae.CVAE(64, num_classes=3, latent_size=2, hidden_dim=32)
+    model = vae.CVAE(64, num_classes=3, latent_size=2)
     model.set_weights([rng.normal(0, 0.2, weights.shape) for weights in model.get_weights()])
     return model, rng.uniform(size=(20, 1, 8, 8)).astype(np.float32)
 
@@ -55,22 +55,36 @@ def test_the_class_of_an_image_is_by_bayes_rule(three_classes):
     assert len(set(expected.argmax(axis=1))) > 1 and 0.1 < expected.max(axis=1).min() < 0.9  # not all is clear
 
 
-def test_a_class_is_read_under_mixed_precision(three_classes):
+def test_classes_are_predicted_under_mixed_precision(three_classes):
     model, x = three_classes
     with keras_setting(policy="mixed_float16"):
-        half = vae.CVAE(64, num_classes=3, latent_size=2, hidden_dim=32)
+        half = vae.CVAE(64, num_classes=3, latent_size=2)
         half.set_weights(model.get_weights())
-        read = evaluation.classify(half, x)
-    assert read.dtype == tf.float32
-    np.testing.assert_allclose(read, evaluation.classify(model, x), atol=0.05)
+        scores = evaluation.classify(half, x)
+    assert scores.dtype == tf.float32
+    np.testing.assert_allclose(scores, evaluation.classify(model, x), atol=0.05)
 
 
-def test_images_that_the_model_was_not_trained_for_are_not_classified(three_classes):
+def test_the_one_class_of_a_vae_is_certain(narrow):
+    x = np.random.default_rng(0).uniform(size=(4, 1, 8, 8))
+    np.testing.assert_array_equal(evaluation.classify(vae.VAE(64), x), np.ones((4, 1)))
+
+
+def test_images_in_another_layout_are_classified_alike(three_classes):
     model, x = three_classes
-    with pytest.raises(InputError, match="pixels must be from 0 to 1, got 0 to 255"):
+    expected = evaluation.classify(model, x)
+    for shape in ((20, 64), (20, 8, 8), (20, 8, 8, 1)):
+        np.testing.assert_array_equal(evaluation.classify(model, x.reshape(shape).astype(np.float64)), expected)
+
+
+def test_images_that_the_model_was_not_trained_for_are_a_warning_or_refused(three_classes):
+    model, x = three_classes
+    with pytest.warns(UserWarning, match="divide by 255"):
         evaluation.classify(model, np.resize([0, 255], x.shape).astype(np.uint8))
-    with pytest.raises(InputError, match=r"images must be \(N, 1, 8, 8\)"):
-        evaluation.classify(model, x[:, 0])
+    with pytest.raises(InputError, match="pixels must be from 0 to 1, got nan"):
+        evaluation.classify(model, np.full(x.shape, np.nan))
+    with pytest.raises(InputError, match=r"images must be \(N, 1, 8, 8\), got \(20, 1, 7, 8\)"):
+        evaluation.classify(model, x[:, :, 1:])
 
 
 def test_principal_axes_are_those_of_the_singular_value_decomposition():
@@ -112,7 +126,7 @@ def test_the_distance_of_covariances_that_do_not_commute():
     assert evaluation.frechet_distance(a, b) == pytest.approx(means + np.trace(c1) + np.trace(c2) - 2 * root, rel=1e-6)
 
 
-def test_a_feature_that_is_always_the_same_is_no_trouble():
+def test_the_distance_is_finite_where_a_feature_is_constant():
     a = np.random.default_rng(0).normal(size=(50, 4))
     a[:, 2] = 0
     assert evaluation.frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
@@ -120,9 +134,9 @@ def test_a_feature_that_is_always_the_same_is_no_trouble():
 
 def test_accuracy_counts_by_digit():
     condition = np.repeat(np.arange(10), 4)
-    read = condition.copy()
-    read[36:38] = 4  # two of the four nines are read as fours
-    read[0] = 6
-    matrix = evaluation.confusion_matrix(condition, read)
+    predicted = condition.copy()
+    predicted[36:38] = 4  # two of the four nines are classified as fours
+    predicted[0] = 6
+    matrix = evaluation.confusion_matrix(condition, predicted)
     assert (matrix[9, 4], matrix[4, 9], matrix[0, 6], matrix[9, 9], matrix.sum()) == (2, 0, 1, 2, 40)
     assert evaluation.accuracy(matrix) == (92.5, 50.0, 9)

@@ -1,4 +1,4 @@
-"""Digits drawn from fonts, in MNIST's format: what `mnist_images.py` falls back on where there is no MNIST.
+"""Digits drawn from fonts, in MNIST's format: what `assignment.load_data` falls back on where there is no MNIST.
 
 Each image is one glyph of one of the fonts that matplotlib ships, with random stroke, slant, rotation and scale, its
 centre of mass near the centre as in MNIST. A stand-in to see the models work: results on it are not MNIST's.
@@ -6,7 +6,7 @@ centre of mass near the centre as in MNIST. A stand-in to see the models work: r
 
 import pathlib
 
-import matplotlib
+import matplotlib.style
 import numpy as np
 import tensorflow as tf
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,7 +15,6 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import PathPatch
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
-from pictures import with_default_settings
 
 FONTS = (
     "DejaVuSans",
@@ -65,7 +64,7 @@ def rendered_digits(seed=0, train_size=60_000, test_size=10_000):
     return train, test
 
 
-@with_default_settings
+@matplotlib.style.context("default")
 def _draw_glyphs():
     """Every digit in every font and stroke: uint8 (10, fonts * strokes, CELL, CELL)."""
     folder = pathlib.Path(matplotlib.get_data_path()) / "fonts" / "ttf"

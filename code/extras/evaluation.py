@@ -1,13 +1,11 @@
-"""What a trained model is worth: its loss on the test images, the classes that it reads, its latents, its samples."""
+"""Measures trained models: loss on the test images, predicted classes, latents, and the quality of samples."""
 
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 import vae
-from checks import check_images
-from forward import classes_for, forward, is_conditional, num_classes_of
-from mnist_images import to_pixels
+from assignment import bce_function, forward, is_conditional, loss_function, to_pixels
 
 CHUNK = 2500  # test images at a time: all at once would take more memory
 
@@ -26,48 +24,54 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(model, data):
-    """The `Evaluation` of a model on the test images of `data`, with one sample of z for each image."""
+    """Returns the `Evaluation` of a model on the test images of `data`, with one sample of z for each image."""
     reconstruction = 0.0
     loss = 0.0
     means = []
     for start in range(0, len(data.x_test), CHUNK):
         images = to_pixels(data.x_test[start : start + CHUNK])
         labels = data.y_test[start : start + CHUNK]
-        x_hat, mu, logvar = forward(model, images, classes_for(model, labels))
-        reconstruction += float(vae.bce_function(x_hat, images))
-        loss += float(vae.loss_function(x_hat, images, mu, logvar)) * len(images)
-        means.append(mu)
+        x_hat, mu, logvar = forward(model, images, labels, is_conditional(model))
+        reconstruction += float(bce_function(x_hat, images))
+        loss += float(loss_function(x_hat, images, mu, logvar)) * len(images)
+        means.append(tf.cast(mu, tf.float32))
     count = len(data.x_test)
     return Evaluation(reconstruction / count, (loss - reconstruction) / count, np.concatenate(means))
 
 
 def classify(model, images):
-    """A score of each class for images (N, 1, H, W) in [0, 1], by a `CVAE`: (N, C) float32, rows that add up to 1.
+    """Returns a `CVAE`'s score of each class for images (N, 1, H, W) in [0, 1]: (N, C), rows that add up to 1.
 
     By Bayes' rule with equal priors, p(c|x) is proportional to p(x|c), here replaced by exp(-loss(x, c)): the loss is
     the handout's, of which -loss is a lower bound of log p(x|c) (Kingma & Welling, equation 3), but with z = mu.
 
-    It is a score and no calibrated probability: for grey pixels the cross-entropy is no normalised likelihood, since
+    It is a score and no calibrated probability: for grey pixels the cross-entropy is no normalized likelihood, since
     its missing constant depends on x_hat (Loaiza-Ganem & Cunningham 2019, https://arxiv.org/abs/1907.06845).
-    InputError if a pixel is not in [0, 1].
     """
-    return tf.nn.softmax(-losses_by_class(model, check_images(images, model.input_size)))
+    return tf.nn.softmax(-losses_by_class(model, images))
 
 
 def losses_by_class(model, images):
-    """The losses in nats of images (N, 1, H, W) in [0, 1] with z = mu, as each class: (N, C); of a `VAE` (N, 1)."""
+    """Returns the losses in nats of images (N, 1, H, W) with z = mu, as each class: (N, C); of a `VAE` (N, 1)."""
+    images = tf.cast(images, tf.float32)
+    if not is_conditional(model):
+        mu, logvar = model.encode(images)
+        return losses_of(model.decode(mu), images, mu, logvar)[:, tf.newaxis]
     losses = []
-    for class_ in range(num_classes_of(model) if is_conditional(model) else 1):
-        c = classes_for(model, tf.fill((len(images),), class_))  # (N, C), or None
-        inputs = [] if c is None else [c]
-        mu, logvar = model.encode(images, *inputs)
-        x_hat = model.decode(mu, *inputs)
-        losses.append(vae.reconstruction_loss(x_hat, images) + vae.kl_divergence(mu, logvar))
+    for class_ in range(model.num_classes):
+        c = tf.one_hot(tf.fill(tf.shape(images)[:1], class_), model.num_classes)  # (N, C)
+        mu, logvar = model.encode(images, c)
+        losses.append(losses_of(model.decode(mu, c), images, mu, logvar))
     return tf.stack(losses, axis=1)
 
 
+def losses_of(x_hat, images, mu, logvar):
+    """Returns the loss of each image in nats, (N,)."""
+    return vae.reconstruction_loss(x_hat, images) + vae.kl_divergence(mu, logvar)
+
+
 def principal_axes(mu):
-    """Of points (N, Z): the two directions in which they vary most, and the shares of the variance in all directions.
+    """Returns the two directions in which points (N, Z) vary most, and the shares of the variance in all directions.
 
     The directions (2, Z) are unit vectors. The shares (Z,) begin with the largest and add up to 1.
     """

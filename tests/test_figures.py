@@ -1,16 +1,17 @@
-"""The pictures: what each one shows, and where; and that the user's own settings of matplotlib change nothing."""
+"""The figures: what each one shows, and where; and that the user's own settings of matplotlib change nothing."""
 
 import itertools
+import types
 
 import assignment
 import matplotlib
 import numpy as np
-import pictures
 import pytest
 import tensorflow as tf
 import vae
 from conftest import full_disk, second_input
-from evaluation import principal_axes
+from extras import figures
+from extras.evaluation import principal_axes
 from matplotlib import colormaps
 from matplotlib.colors import to_rgba
 from matplotlib.image import imread
@@ -39,9 +40,10 @@ class StandIn:
 @pytest.fixture
 def drawn(monkeypatch):
     """The figures that are drawn, by the name of the file."""
-    figures = {}
-    monkeypatch.setattr(pictures, "save_figure", lambda figure, path: figures.update({path.name: figure}))
-    return figures
+    drawn = {}
+    for module in (assignment, figures):
+        monkeypatch.setattr(module, "save_figure", lambda name, figure: drawn.update({name: figure}))
+    return drawn
 
 
 def cells(figure):
@@ -61,11 +63,11 @@ def column_labels(figure):
     return [text.get_text() for text in figure.axes[0].get_xticklabels()]
 
 
-def random_model(kind):
+def random_model(kind, **sizes):
     """A model without noise, whose images differ."""
     rng = np.random.default_rng(0)
-    model = kind(784)
-    model.logvar_layer.bias.assign(tf.fill((15,), -30.0))
+    model = kind(784, **sizes)
+    model.logvar_layer.bias.assign(tf.fill((model.latent_size,), -30.0))
     model.decoder.set_weights([rng.normal(0, 0.2, weights.shape) for weights in model.decoder.get_weights()])
     return model
 
@@ -97,19 +99,26 @@ def test_the_vae_s_picture_is_ten_samples_of_the_prior(drawn):
 
 
 def test_a_row_of_the_interpolation_goes_in_equal_steps_between_two_samples_of_its_own(drawn, monkeypatch):
-    samples = np.random.default_rng(0).normal(size=24 * 15)
-    monkeypatch.setattr(tf.random, "normal", lambda shape: tf.reshape(tf.constant(samples, tf.float32), shape))
+    samples = []
+
+    def normal(shape):
+        samples.append(np.random.default_rng(len(samples)).normal(size=shape).astype(np.float32))
+        return tf.constant(samples[-1])
+
+    monkeypatch.setattr(tf.random, "normal", normal)
     assignment.show_vae_interpolation(StandIn(), 15)
     z = cells(drawn["show_vae_interpolation.png"])[:, :, :15, 0]
     assert z.shape == (12, 12, 15)
     first, last = z[:, 0], z[:, 11]
-    np.testing.assert_allclose(np.sort([first, last], axis=None), np.sort(samples), atol=1e-6)  # each at one end
+    np.testing.assert_allclose(
+        np.sort([first, last], axis=None), np.sort(samples, axis=None), atol=1e-6
+    )  # each at one end
     for step in range(12):
         np.testing.assert_allclose(z[:, step], first + step / 11 * (last - first), atol=1e-5)
 
 
 def test_the_manifold_is_the_plane_at_the_prior_s_quantiles(drawn):
-    assignment.show_vae_manifold(StandIn())
+    figures.show_vae_manifold(StandIn())
     z = cells(drawn["vae_manifold.png"])[:, :, :2, 0]
     assert z.shape == (20, 20, 2)
     assert z[0, 0].tolist() == pytest.approx([-1.95996, 1.95996], abs=1e-4)  # the 2.5 % quantile, from a table
@@ -119,12 +128,21 @@ def test_the_manifold_is_the_plane_at_the_prior_s_quantiles(drawn):
     assert np.ptp(z[..., 0], axis=0).max() == np.ptp(z[..., 1], axis=1).max() == 0
 
 
-def test_a_title_names_the_data_where_it_is_known(drawn):
+@pytest.mark.parametrize(
+    "show, name",
+    [(assignment.show_vae_images, "show_vae_images.png"), (assignment.show_cvae_images, "show_cvae_images.png")],
+)
+def test_a_title_names_the_model_and_the_data_of_its_run_where_it_is_known(drawn, show, name):
     titles = []
-    for name in ("rendered digits", None):
-        assignment.show_vae_images(StandIn(), 15, name)
-        titles.append(drawn["show_vae_images.png"].axes[0].get_title(loc="left"))
-    assert titles[0] == titles[1] + " (rendered digits)" and "StandIn" in titles[1]
+    for run in (None, types.SimpleNamespace(), types.SimpleNamespace(data="rendered digits")):
+        model = StandIn()
+        if run:
+            model.run = run
+        show(model, 15)
+        (figure,) = drawn.values()
+        titles.append(figure.axes[0].get_title(loc="left"))
+    assert titles[0] == titles[1] and titles[0].startswith("StandIn: samples")
+    assert titles[2] == titles[0] + " (rendered digits)"
 
 
 # -------------------------------------------------------------------------------------------------- of the test images
@@ -133,28 +151,28 @@ def test_a_title_names_the_data_where_it_is_known(drawn):
 @pytest.mark.parametrize("kind", KINDS)
 def test_reconstructions_stand_below_their_images_two_of_each_digit(kind, drawn, small_mnist):
     model = random_model(kind)
-    assignment.show_reconstructions(model, small_mnist)
+    figures.show_reconstructions(model, small_mnist)
     figure = drawn[f"{kind.__name__.lower()}_reconstructions.png"]
     images = cells(figure)
     assert images.shape == (2, 20, 28, 28)
     assert row_labels(figure) == ["test image", "reconstruction"]
     chosen = [i for digit in range(10) for i in (digit, digit + 10)]  # the labels are 0 to 9, again and again
-    x = small_mnist.x_test.numpy()[chosen] / np.float32(255)
+    x = small_mnist.x_test[chosen] / np.float32(255)
     np.testing.assert_allclose(images[0], x, atol=1e-6)
     x_hat, _, _ = model(x[:, None], *second_input(model, np.repeat(np.arange(10), 2)))
     np.testing.assert_allclose(images[1], x_hat[:, 0], atol=1e-3)
     assert len(np.unique(images[1].reshape(20, -1), axis=0)) == 20  # no two are the same
 
 
-def test_the_picture_of_classes_decodes_each_z_as_each_class_and_frames_the_one_read(drawn, small_mnist, monkeypatch):
+def test_the_picture_of_classes_decodes_each_z_as_each_class_and_frames_the_prediction(drawn, small_mnist, monkeypatch):
     model = random_model(vae.CVAE)
-    read = np.array([3, 1, 4, 1, 5, 9, 2, 6, 5, 3])
-    monkeypatch.setattr(assignment, "classify", lambda model, images: np.eye(10)[read[: len(images)]])
-    assignment.show_cvae_classes(model, small_mnist)
+    predicted = np.array([3, 1, 4, 1, 5, 9, 2, 6, 5, 3])
+    monkeypatch.setattr(figures, "classify", lambda model, images: np.eye(10)[predicted[: len(images)]])
+    figures.show_cvae_classes(model, small_mnist)
     figure = drawn["cvae_classes.png"]
     images = cells(figure)
     assert images.shape == (10, 12, 28, 28)
-    x = small_mnist.x_test.numpy()[:10] / np.float32(255)  # the labels are 0 to 9, in this order
+    x = small_mnist.x_test[:10] / np.float32(255)  # the labels are 0 to 9, in this order
     np.testing.assert_allclose(images[:, 0], x, atol=1e-6)
     assert np.isnan(images[:, 1]).all() and not np.isnan(images[:, [0, 2, 11]]).any()  # a gap
     mu = np.asarray(model(x[:, None], np.eye(10))[1])
@@ -164,12 +182,12 @@ def test_the_picture_of_classes_decodes_each_z_as_each_class_and_frames_the_one_
     assert row_labels(figure) == list("0123456789")
     assert column_labels(figure) == ["test image", "", *"0123456789"]
     frames = [(float(frame.get_ydata()[0]), float(frame.get_xdata()[0])) for frame in figure.axes[0].lines]
-    assert frames == [(row + 0.5, 2 + column + 0.5) for row, column in enumerate(read)]  # the middle of the image
+    assert frames == [(row + 0.5, 2 + column + 0.5) for row, column in enumerate(predicted)]  # the middle of the image
 
 
 def test_the_latent_space_shows_the_posterior_means_on_their_principal_axes(drawn, small_mnist):
     mu = np.random.default_rng(0).normal(size=(50, 3)) * [1, 5, 2] + [0, 0, 7]
-    assignment.show_latent_space(vae.CVAE(784, latent_size=3), small_mnist, mu)
+    figures.show_latent_space(vae.CVAE(784, latent_size=3), small_mnist, mu)
     plot = drawn["cvae_latent_space.png"].axes[0]
     points = plot.collections[0].get_offsets()
     _, deviations, axes = np.linalg.svd(mu - mu.mean(axis=0), full_matrices=False)
@@ -183,16 +201,16 @@ def test_the_latent_space_shows_the_posterior_means_on_their_principal_axes(draw
 
 def test_two_latents_are_shown_as_they_are(drawn, small_mnist):
     mu = np.random.default_rng(0).normal(size=(50, 2)) * [1, 5]
-    assignment.show_two_latents(vae.VAE(784, latent_size=2), small_mnist, mu)
+    figures.show_two_latents(vae.VAE(784, latent_size=2), small_mnist, mu)
     plot = drawn["vae_two_latents.png"].axes[0]
     np.testing.assert_array_equal(plot.collections[0].get_offsets(), mu)
     assert (plot.get_xlabel(), plot.get_ylabel()) == ("$z_1$", "$z_2$")
 
 
-def test_each_digit_stands_at_the_median_of_its_points_in_their_colour(drawn, outputs):
+def test_each_digit_stands_at_the_median_of_its_points_in_their_colour(drawn):
     """Of three digits only, whose colours are those that they have among ten."""
     points = np.array([[0, 0], [2, 1], [9, 5], [-1, -3], [-2, -3], [-9, -3], [4, 4]])
-    pictures.draw_latent_space(outputs / "space.png", points, "ab", [3, 3, 3, 8, 8, 8, 6], "title")
+    figures.draw_latent_space("space.png", points, "ab", [3, 3, 3, 8, 8, 8, 6], "title")
     plot = drawn["space.png"].axes[0]
     texts = {text.get_text(): text for text in plot.texts}
     places = {digit: text.get_position() for digit, text in texts.items()}
@@ -210,7 +228,10 @@ def test_the_losses_are_shown_by_epoch_with_the_handout_s_limit(drawn):
     train, test = 80 + 150 / epochs, 80 + 100 / epochs
     names = ("train_loss", "test_reconstruction", "test_kl")
     history = [dict(zip(names, losses)) for losses in zip(train, test - 20, np.full(10, 20))]
-    assignment.show_losses(vae.CVAE(784), history)
+    model = vae.CVAE(784)
+    model.run = types.SimpleNamespace(history=history, data="some data")
+    figures.show_losses(model)
+    assert "(some data)" in drawn["cvae_loss.png"].get_suptitle()
     left, right = drawn["cvae_loss.png"].axes
     lines = {line.get_label(): line for line in left.lines}
     expected = {"test loss": test, "reconstruction": test - 20, "KL": np.full(10, 20)}
@@ -229,10 +250,10 @@ def test_the_losses_are_shown_by_epoch_with_the_handout_s_limit(drawn):
 
 
 @pytest.mark.parametrize("epochs", [1, 3, 10])
-def test_the_labels_of_the_losses_stand_at_the_ends_of_the_lines_and_apart(drawn, outputs, epochs):
+def test_the_labels_of_the_losses_stand_at_the_ends_of_the_lines_and_apart(drawn, epochs):
     """The losses end as good as together; the terms do not, but for the KL, which is near 0."""
     test = np.linspace(150, 99, epochs) if epochs > 1 else np.array([99.0])
-    pictures.draw_losses(outputs / "loss.png", test + 0.1, test - 1, [1] * epochs, (5, 120), "")
+    figures.draw_losses("loss.png", test + 0.1, test - 1, [1] * epochs, (5, 120), "")
     figure = drawn["loss.png"]
     figure.draw_without_rendering()
     for plot in figure.axes:
@@ -249,11 +270,11 @@ def test_the_labels_of_the_losses_stand_at_the_ends_of_the_lines_and_apart(drawn
     assert len(figure.axes[0].texts) == 3 and len(figure.axes[1].texts) == 3  # one is that of the limit
 
 
-def test_the_confusion_shows_the_counts_where_they_belong(drawn, outputs):
+def test_the_confusion_shows_the_counts_where_they_belong(drawn):
     matrix = np.zeros((10, 10), int)
     matrix[2, 7] = 5
     matrix[3, 3] = 90
-    pictures.draw_confusion(outputs / "confusion.png", matrix, "title")
+    figures.draw_confusion("confusion.png", matrix, "title")
     plot = drawn["confusion.png"].axes[0]
     assert {text.get_position(): text.get_text() for text in plot.texts} == {(7, 2): "5", (3, 3): "90"}  # (x, y)
     assert {text.get_text(): text.get_color() for text in plot.texts} == {"5": "black", "90": "white"}  # white on dark
@@ -278,7 +299,7 @@ def test_a_grid_is_written_with_each_image_in_its_cell_white_on_black(outputs, s
     images = np.zeros((6, 1, 28, 28), np.float32)
     images[4] = 1.0  # second row, second of three columns
     images[4, 0, :14] = 0.5
-    pictures.draw_grid(outputs / "grid.png", images, 3, "", image_inches=scale / 4)
+    assignment.draw_grid("grid.png", images, 3, "", image_inches=scale / 4)
     png = imread(outputs / "grid.png")[..., 0]
     margin = round(0.05 * 112)
     size = scale * 28  # of an image; the title is above
@@ -300,7 +321,7 @@ def test_labels_and_frames_stand_at_their_rows_and_columns(outputs):
     options = {"plain": {}, "rows": {"row_labels": "ab"}, "columns": {"column_labels": "abc"}}
     options["frames"] = {"framed": [2, 0]}
     for name, option in options.items():
-        pictures.draw_grid(outputs / f"{name}.png", images, 3, "", **option)
+        assignment.draw_grid(f"{name}.png", images, 3, "", **option)
         pngs[name] = imread(outputs / f"{name}.png")[..., 0]
     top, left = black_box(pngs["plain"])
     shown = pngs["plain"][top : top + 2 * 56, left : left + 3 * 56].reshape(2, 56, 3, 56).swapaxes(1, 2)
@@ -322,17 +343,17 @@ def test_labels_and_frames_stand_at_their_rows_and_columns(outputs):
 
 
 DRAWINGS = {
-    "grid": lambda path: pictures.draw_grid(path, np.eye(28)[None, None].repeat(4, 0), 2, "$x$", ["a", "b"], [0, 1]),
-    "latent space": lambda path: pictures.draw_latent_space(path, np.eye(10)[:, :2], "ab", np.arange(10), "a"),
-    "losses": lambda path: pictures.draw_losses(path, [3.0, 2.0], [2.0, 1.0], [0.5, 0.6], (5, 1), "a"),
-    "confusion": lambda path: pictures.draw_confusion(path, np.eye(10, dtype=int), "a"),
+    "grid": lambda name: assignment.draw_grid(name, np.eye(28)[None, None].repeat(4, 0), 2, "$x$", ["a", "b"], [0, 1]),
+    "latent space": lambda name: figures.draw_latent_space(name, np.eye(10)[:, :2], "ab", np.arange(10), "a"),
+    "losses": lambda name: figures.draw_losses(name, [3.0, 2.0], [2.0, 1.0], [0.5, 0.6], (5, 1), "a"),
+    "confusion": lambda name: figures.draw_confusion(name, np.eye(10, dtype=int), "a"),
 }
 
 
 @pytest.mark.parametrize("draw", DRAWINGS.values(), ids=DRAWINGS.keys())
 def test_the_user_s_settings_change_nothing_and_stay(outputs, draw):
     """A LaTeX that is not installed, digits upside down."""
-    draw(outputs / "default.png")
+    assert draw("default.png") == outputs / "default.png"
     settings = {
         "image.origin": "lower",
         "savefig.dpi": 30,
@@ -344,14 +365,13 @@ def test_the_user_s_settings_change_nothing_and_stay(outputs, draw):
     }
     with matplotlib.rc_context(settings):
         before = dict(matplotlib.rcParams)
-        draw(outputs / "own.png")
+        draw("own.png")
         assert dict(matplotlib.rcParams) == before
     assert (outputs / "own.png").read_bytes() == (outputs / "default.png").read_bytes()
 
 
-def test_pictures_are_optimised(outputs):
-    path = outputs / "grid.png"
-    pictures.draw_grid(path, np.eye(28)[None, None].repeat(100, 0), 10, "$x$")
+def test_pictures_are_optimized(outputs):
+    path = assignment.draw_grid("grid.png", np.eye(28)[None, None].repeat(100, 0), 10, "$x$")
     size = path.stat().st_size
     with Image.open(path) as picture:
         picture.save(path, optimize=True)
@@ -361,9 +381,9 @@ def test_pictures_are_optimised(outputs):
 def test_a_full_disk_leaves_the_old_picture(outputs):
     images = np.random.default_rng(0).uniform(size=(100, 1, 28, 28))
     path = outputs / "grid.png"
-    pictures.draw_grid(path, images, 10, "")
+    assignment.draw_grid("grid.png", images, 10, "")
     before = path.read_bytes()
     assert len(before) > 20_000
     with full_disk(10_000), pytest.raises(OSError):
-        pictures.draw_grid(path, images[::-1], 10, "")
+        assignment.draw_grid("grid.png", images[::-1], 10, "")
     assert path.read_bytes() == before and list(outputs.iterdir()) == [path]
