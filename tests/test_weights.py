@@ -212,13 +212,10 @@ def test_weights_that_do_not_fit_leave_the_model_as_it_was(outputs, kind, case):
     content = {"cut off": whole[: len(whole) // 2], "foreign": b"foreign"}.get(case, whole)
     (outputs / f"{kind.__name__.lower()}.weights.h5").write_bytes(content)
     model = random_model(kind, seed=1)
-    model.optimizer.iterations.assign(7)
     weights = model.get_weights()
-    state = optimizer_state(model)
     with pytest.raises(InputError, match=f"does not fit this {kind.__name__}: .*latent size.*damaged.*Keras 3"):
         load_weights(model)
     assert same_weights(weights, model.get_weights())
-    assert same_weights(state, optimizer_state(model))
 
 
 # ------------------------------------------------------------------------------------------- how files are written
