@@ -57,8 +57,8 @@ def wait_until(browser, condition):
 
 
 def wait_for_previews(browser):
-    """Waits until the map and the ends of the sliders are drawn."""
-    wait_until(browser, lambda: browser.execute_script("return !byId('map').matches('.stale')"))
+    """Waits until the map and all other previews are drawn."""
+    wait_until(browser, lambda: browser.execute_script("return groups.every(group => group.drawn === group.key())"))
 
 
 def resize(browser, width, height=800):

@@ -92,9 +92,11 @@ class Firefox:
         source = {"type": "pointer", "id": "mouse", "parameters": {"pointerType": "mouse"}, "actions": actions}
         self("WebDriver:PerformActions", actions=[source])
 
-    def keys(self, *keys):
-        """Presses and releases keys, by WebDriver's names of them."""
-        actions = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
+    def keys(self, *keys, held=()):
+        """Presses and releases keys, by WebDriver's names of them, while others are held."""
+        actions = [{"type": "keyDown", "value": key} for key in held]
+        actions += [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
+        actions += [{"type": "keyUp", "value": key} for key in held]
         self("WebDriver:PerformActions", actions=[{"type": "key", "id": "keyboard", "actions": actions}])
 
     def screenshot(self):

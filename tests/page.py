@@ -116,6 +116,16 @@ def digits(browser):
     return np.reshape(data, (10, 28, 28, 4))[..., 0] / 255
 
 
+def pixels_of(browser, selector):
+    """The images (N, 28, 28) in [0, 1] of several canvases."""
+    data = browser.execute_script(
+        "return [...document.querySelectorAll(arguments[0])]"
+        ".map(canvas => Array.from(canvas.getContext('2d').getImageData(0, 0, 28, 28).data))",
+        selector,
+    )
+    return np.reshape(data, (-1, 28, 28, 4))[..., 0] / 255
+
+
 def screenshot(browser, selector):
     """What is seen of an element, (height, width, 3), from 0 to 255."""
     from PIL import Image  # matplotlib's
@@ -211,6 +221,34 @@ def nodes(browser):
         if not node["ignored"]
     ]
 
+
+# Which elements that get the focus by the Tab key are hidden then: none of 25 points of them is seen.
+WATCH_TABS = """
+window.hiddenStops = [];
+window.stops = new Set();
+addEventListener("keyup", event => {
+  const stop = document.activeElement;
+  if (event.key !== "Tab" || stop === document.body) return;
+  stops.add(stop);
+  const box = stop.getBoundingClientRect();
+  const shares = [0.1, 0.3, 0.5, 0.7, 0.9];
+  const seen = shares.some(x => shares.some(y => {
+    const top = document.elementFromPoint(box.x + x * box.width, box.y + y * box.height);
+    return top !== null && stop.contains(top);
+  }));
+  if (!seen) hiddenStops.push(`${stop.outerHTML.slice(0, 60)} at ${box.x}, ${box.y}, ${box.width}, ${box.height}`);
+});
+"""
+
+# What a screen reader is given to say: each text that is put into a live region.
+WATCH_LIVE_REGIONS = """
+window.said = [];
+new MutationObserver(records => records.forEach(({target, addedNodes, type}) => {
+  const live = (target.nodeType === 1 ? target : target.parentElement)
+    .closest("output, [role=status], [role=alert], [role=log], [aria-live]");
+  if (live && (type === "characterData" || addedNodes.length)) said.push(live.textContent);
+})).observe(document.body, {childList: true, characterData: true, subtree: true});
+"""
 
 USABLE = {"button", "slider", "radio", "application", "img", "image", "Canvas"}
 

@@ -6,8 +6,22 @@ import zlib
 
 import numpy as np
 import pytest
-from browser import find, mouse, resize
-from page import USABLE, emulate, needs_browser, next_frame, nodes, screenshot, text
+from browser import draw, find, mouse, resize
+from page import (
+    SEVEN,
+    USABLE,
+    WATCH_LIVE_REGIONS,
+    WATCH_TABS,
+    a,
+    emulate,
+    is_enabled,
+    needs_browser,
+    next_frame,
+    nodes,
+    screenshot,
+    set_strokes,
+    text,
+)
 
 pytest_plugins = ["page"]
 pytestmark = needs_browser
@@ -27,18 +41,142 @@ def test_a_screen_reader_passes_keys_to_the_drawing_and_everything_has_a_name(br
     assert "0.0 right, 0.0 up." in described["Map of handwriting styles"]
 
 
-def test_a_screen_reader_speaks_after_a_stroke_and_not_during_it(browser):
-    assert find(browser, "#status")[0].get_attribute("role") == "status"
-    assert browser.execute_script("return byId('drawn').closest('[role=status], [aria-live]')") is None
-    before = find(browser, "#status")[0].get_attribute("textContent")
+def press(browser, *keys):
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    ActionChains(browser, duration=0).send_keys(*keys).perform()
+
+
+def said(browser):
+    """What was put into live regions since the last call."""
+    next_frame(browser)
+    return browser.execute_script("return said.splice(0)")
+
+
+def test_a_screen_reader_says_the_answer_once_after_a_stroke_undo_redo_and_clear(browser):
+    browser.execute_script(WATCH_LIVE_REGIONS)
     mouse(browser, "mousePressed", 0.5, 0.2)
     for y in (0.4, 0.6, 0.8):
         mouse(browser, "mouseMoved", 0.5, y)
         next_frame(browser)
-    assert find(browser, "#status")[0].get_attribute("textContent") == before
+    assert said(browser) == []
     mouse(browser, "mouseReleased", 0.5, 0.8)
-    said = find(browser, "#status")[0].get_attribute("textContent")
-    assert said.startswith(("It looks like ", "This does not")) and said == text(browser, "#drawn")
+    (answer,) = said(browser)
+    assert answer.startswith(("It looks like ", "This does not")) and answer == text(browser, "#drawn")
+    for button in ("undo", "redo", "clear"):
+        find(browser, f"#{button}")[0].click()
+        assert said(browser) == [text(browser, "#drawn")]
+    draw(browser, [(0.5, 0.2), (0.5, 0.8)])
+    draw(browser, [(0.5, 0.2), (0.5, 0.8)])  # the same answer is said again
+    assert said(browser) == [answer, answer]
+
+
+def test_arrow_keys_on_a_slider_say_nothing_more_than_its_value_and_on_the_map_both_coordinates(browser):
+    from selenium.webdriver.common.keys import Keys
+
+    find(browser, "#zero")[0].click()
+    next_frame(browser)
+    browser.execute_script(WATCH_LIVE_REGIONS)
+    slider = "sliders[0].focus()"
+    browser.execute_script(slider)
+    press(browser, Keys.ARROW_RIGHT)
+    assert said(browser) == []
+    assert browser.execute_script("return sliders.slice(0, 2).map(s => s.getAttribute('aria-valuetext'))") == [
+        "0.1",
+        "0.0",
+    ]
+    assert {"z 1", "z 2"} < {name for role, name, _ in nodes(browser) if role == "slider"}
+    find(browser, "#zero")[0].click()
+    browser.execute_script("byId('pad').focus()")
+    for key, sentence in ((Keys.ARROW_UP, "0.0 right, 0.2 up."), (Keys.ARROW_LEFT, "0.2 left, 0.2 up.")):
+        press(browser, key)
+        assert said(browser) == [sentence]
+
+
+def test_two_seconds_of_play_say_nothing(browser):
+    browser.execute_script(WATCH_LIVE_REGIONS)
+    find(browser, "#play")[0].click()
+    before = browser.execute_script("return byId('mix').value")
+    browser.execute_async_script("setTimeout(arguments[0], 2000)")
+    assert browser.execute_script("return byId('mix').value") != before
+    assert said(browser) == []
+
+
+def test_nothing_is_written_that_has_not_changed(browser):
+    next_frame(browser)
+    count = browser.execute_async_script(
+        "const done = arguments[0]; let count = 0;"
+        "new MutationObserver(records => { count += records.length; })"
+        "  .observe(document.body, {childList: true, characterData: true, attributes: true, subtree: true});"
+        "showDrawing(); showDrawing(); setTimeout(() => done(count))"
+    )
+    assert count == 0
+
+
+def test_the_drawing_says_whether_the_pen_is_down_and_where(browser):
+    from selenium.webdriver.common.keys import Keys
+
+    browser.execute_script(WATCH_LIVE_REGIONS + "drawing.focus()")
+    for key, sentence in (
+        (Keys.ARROW_LEFT, "Pen up, 46 across, 50 down."),
+        (" ", "Pen down, 46 across, 50 down."),
+        (Keys.ARROW_DOWN, "Pen down, 46 across, 54 down."),
+    ):
+        press(browser, key)
+        assert said(browser) == [sentence]
+        assert sentence in next(found[2] for found in nodes(browser) if found[1] == "Your digit")
+    press(browser, " ")
+    assert said(browser) == [text(browser, "#drawn")]
+
+
+def test_the_radios_of_the_digits_say_what_they_are_for_and_how_well_their_digit_fits(browser):
+    set_strokes(browser, SEVEN)
+    names = [name for role, name, _ in nodes(browser) if role == "radio"][2:]
+    fits = [number.text for number in find(browser, "#digits .reading")]
+    assert names[:10] == [f"{d}, fit {fit} of 100: encode as {a(d)}" for d, fit in enumerate(fits)]
+    assert names[10] == "auto: take the digit that fits best"
+
+
+def test_the_focus_stays_on_a_button_that_disables_itself(browser):
+    from selenium.webdriver.common.keys import Keys
+
+    set_strokes(browser, SEVEN)
+    browser.execute_script("earlier = [[]]; showStrokes()")
+    for button in ("undo", "redo", "clear"):
+        browser.execute_script("byId(arguments[0]).focus()", button)
+        press(browser, Keys.ENTER)
+        assert not is_enabled(browser, f"#{button}")
+        assert browser.execute_script("return document.activeElement.id") == button
+    press(browser, Keys.ENTER)  # does nothing
+    assert browser.execute_script("return earlier.length") == 2
+    set_strokes(browser, SEVEN)
+    find(browser, "#zero")[0].click()
+    next_frame(browser)
+    browser.execute_script("byId('back').focus()")
+    press(browser, Keys.ENTER)
+    next_frame(browser)
+    assert not is_enabled(browser, "#back") and browser.execute_script("return document.activeElement.id") == "back"
+
+
+def test_a_slider_that_is_dragged_keeps_its_range_until_it_is_let_go(browser):
+    browser.execute_script("setZ(withLatent(0, 4)); sliders[0].scrollIntoView({block: 'center'})")
+    next_frame(browser)
+    x, y, width = browser.execute_script(
+        "const box = sliders[0].getBoundingClientRect(); return [box.x, box.y + box.height / 2, box.width]"
+    )
+
+    def mouse(kind, x):
+        event = {"type": kind, "button": "left", "buttons": 1, "clickCount": 1, "x": x, "y": y}
+        browser.execute_cdp_cmd("Input.dispatchMouseEvent", event)
+        next_frame(browser)
+
+    mouse("mousePressed", x + width - 8)
+    for share in (0.1, 0.2, 0.3):
+        mouse("mouseMoved", x + width - 8 - share * (width - 16))
+        assert browser.execute_script("return z[0]") == pytest.approx(4 - 8 * share, abs=0.1)
+    mouse("mouseReleased", x + width - 8 - 0.3 * (width - 16))
+    browser.execute_script("showZ()")
+    assert browser.execute_script("return Number(sliders[0].max)") == 3
 
 
 # -------------------------------------------------------------------------------------------------- widths and colours
@@ -63,6 +201,31 @@ def test_colours_follow_the_person_s_scheme(browser, scheme):
     text, ground = (np.mean([int(part) for part in colour[4:-1].split(",")]) for colour in colours)
     assert (text > 200 > 60 > ground) if scheme == "dark" else (text < 60 < 200 < ground)
     emulate(browser)
+
+
+def luminance(colour):
+    """The relative luminance of "#rrggbb", as WCAG 2 defines it."""
+    channels = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return linear @ [0.2126, 0.7152, 0.0722]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_marks_are_seen_on_page_and_cards(browser, scheme):
+    """A contrast of 3 for the border of a radio and for bars, 4.5 for text: WCAG 2.2."""
+    emulate(browser, prefers_color_scheme=scheme)
+    names = ["--page", "--card", "--grey", "--accent", "--text", "--soft"]
+    colours = browser.execute_script(
+        "const style = getComputedStyle(document.documentElement);"
+        "return arguments[0].map(name => style.getPropertyValue(name).trim())",
+        names,
+    )
+    emulate(browser)
+    full = [f"#{''.join(2 * c for c in colour[1:])}" if len(colour) == 4 else colour for colour in colours]
+    page, card, *marks = [luminance(colour) for colour in full]
+    for ground in (page, card):
+        contrasts = [(max(ground, mark) + 0.05) / (min(ground, mark) + 0.05) for mark in marks]
+        assert min(contrasts[:2]) >= 3 and min(contrasts[2:]) >= 4.5
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -142,6 +305,19 @@ def test_on_a_telephone_the_images_stay_in_sight_while_one_draws_or_moves_a_slid
         "return document.elementFromPoint(b.x + b.width / 2, b.y + b.height / 2).closest('#images') !== null"
     )
     assert visible
+
+
+@pytest.mark.parametrize("size", [(341, 152), (320, 256), (568, 320), (390, 844)])
+def test_what_has_the_focus_is_seen_at_every_size(browser, size):
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    resize(browser, *size)
+    browser.execute_script(WATCH_TABS)
+    actions = ActionChains(browser, duration=0).send_keys(*[Keys.TAB] * 60)
+    actions.key_down(Keys.SHIFT).send_keys(*[Keys.TAB] * 60).key_up(Keys.SHIFT).perform()
+    hidden, count = browser.execute_script("return [hiddenStops, stops.size]")
+    assert hidden == [] and count > 50
 
 
 def printed_colours(browser, selector):

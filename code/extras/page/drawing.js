@@ -17,9 +17,9 @@ const pixelsOfDrawing = () => strokes.length ? toPixels(strokes) : BLANK;
 
 function showStrokes() {
   // A stroke begins with a line from its first point to itself, so that a single point is a dot.
-  byId("ink").setAttribute("d", strokes.map(stroke => `M${[stroke[0], ...stroke].join("L")}`).join(""));
-  byId("pen").setAttribute("cx", pen[0]);
-  byId("pen").setAttribute("cy", pen[1]);
+  setAttribute(byId("ink"), "d", strokes.map(stroke => `M${[stroke[0], ...stroke].join("L")}`).join(""));
+  setAttribute(byId("pen"), "cx", pen[0]);
+  setAttribute(byId("pen"), "cy", pen[1]);
   drawing.classList.toggle("down", penDown);
   setEnabled(byId("undo"), earlier.length > 0);
   setEnabled(byId("redo"), later.length > 0);

@@ -25,8 +25,8 @@ pad.onkeydown = event => {
 
 /** Where the dot is, as "0.6 left, 1.2 up". */
 function describePlace() {
-  const [x, y] = onAxes();
-  return `${toOneDecimal(Math.abs(x))} ${x < 0 ? "left" : "right"}, ${toOneDecimal(Math.abs(y))} ${y < 0 ? "down" : "up"}`;
+  const [x, y] = onAxes().map(toOneDecimal);
+  return `${x.replace("-", "")} ${x < 0 ? "left" : "right"}, ${y.replace("-", "")} ${y < 0 ? "down" : "up"}`;
 }
 
 function showDot() {

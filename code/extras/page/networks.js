@@ -22,7 +22,12 @@ const byId = id => document.getElementById(id);
 const models = JSON.parse(byId("models").textContent);
 const DIGITS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 
-const toBytes = base64 => Uint8Array.from(atob(base64), character => character.charCodeAt(0)).buffer;
+function toBytes(base64) {
+  const text = atob(base64);
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes.buffer;
+}
 
 function readLayers(model) {
   const bytes = toBytes(model.weights);
@@ -55,7 +60,9 @@ const INPUTS = 2 ** 18 - 1000;  // before they are rounded, which adds half for 
 
 /** A row of a kernel, two outputs in each number. */
 function pairs(row) {
-  return Float64Array.from({ length: Math.ceil(row.length / 2) }, (_, j) => row[2 * j] + HIGH * (row[2 * j + 1] ?? 0));
+  const numbers = new Float64Array(Math.ceil(row.length / 2));
+  for (let j = 0; j < numbers.length; j++) numbers[j] = row[2 * j] + HIGH * (row[2 * j + 1] ?? 0);
+  return numbers;
 }
 
 /** input times kernel plus bias. Inputs of 0 are left out: after a ReLU, and in a one-hot, most are. */

@@ -26,7 +26,10 @@ function createView(kind) {
   view.firstElementChild.id = `view-${kind}`;
   byId("views").append(view);
 }
-for (const name of Object.keys(models)) createView(name);
+for (const name of Object.keys(models)) {
+  createView(name);
+  showView(views[name], BLANK, undefined, 0);  // what is shown later does not move what is below it
+}
 
 /** Shows what a model makes of 784 pixels, as one digit; `result` is undefined if nothing is drawn. */
 function showView(view, pixels, result, digit) {
@@ -48,7 +51,7 @@ function describeView(kind, result, digit) {
 function showTerms(view, result) {
   const { run, usual } = models[view.kind];
   write(view.average, `Test images: ${run.test_loss.toFixed(1)} on average, 99 % below ${usual.loss.toFixed(1)}.`);
-  view.loss.hidden = !result;
+  view.loss.style.visibility = result ? "" : "hidden";  // its place stays
   [result?.reconstruction, result?.kl].forEach((nats, i) => {
     view.terms[i].style.flexBasis = `${clamp(100 * (nats ?? 0) / usual.loss, 0, 100)}%`;
   });
