@@ -115,8 +115,9 @@ def test_what_has_the_focus_is_seen(opened, page, size):
     opened.open(page[0], *size)
     wait_for_previews(opened)
     opened.run(WATCH_TABS)
-    opened.keys(*[TAB] * 60)
-    opened.keys(*[TAB] * 60, held=[SHIFT])
+    for held in ((), (SHIFT,)):
+        for _ in range(60):  # one by one: with keys waiting, Firefox puts scrolling off
+            opened.keys(TAB, held=held)
     hidden, count = opened.run("return [hiddenStops, stops.size]")
     assert hidden == [] and count > 50
 
@@ -133,7 +134,7 @@ def test_a_saved_picture_is_the_drawing_and_the_number_where_a_canvas_is_answere
     )
     try:
         browser.open(page[0])
-        expected = np.array(browser.run("return picture()"))
+        expected = np.array(browser.run("return picture().map(row => Array.from(row))"))
         noise = browser.run("return byId('line').toDataURL().length")
         assert noise > 0
         browser.run("byId('save').click()")

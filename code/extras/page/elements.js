@@ -5,10 +5,11 @@ document.querySelector("main").replaceChildren(byId("content").content.cloneNode
 const BLANK = new Float32Array(784);
 const image = new ImageData(28, 28);
 const colours = new Uint32Array(image.data.buffer);  // opacity, blue, green, red: a byte each
+const toColour = value => 0xff000000 + 0x010101 * Math.round(255 * value);  // of a grey in [0, 1]
 
 /** Shows 784 pixels in [0, 1] as greys. */
 function paint(canvas, pixels, left = 0, top = 0) {
-  pixels.forEach((value, i) => { colours[i] = 0xff000000 + 0x010101 * Math.round(255 * value); });
+  pixels.forEach((value, i) => { colours[i] = toColour(value); });
   canvas.getContext("2d").putImageData(image, left, top);
 }
 

@@ -15,42 +15,60 @@ const SIGNS = {        // what may stand between the digits of a date, a time, a
 };
 const imagesOfSigns = Object.fromEntries(Object.entries(SIGNS).map(([sign, strokes]) => [sign, rasterise(strokes)]));
 
-/** 784 pixels as 28 columns from the left to the right. */
-const toColumns = pixels => Array.from({ length: 28 }, (_, x) => Array.from({ length: 28 }, (_, y) => pixels[28 * y + x]));
+/* A picture is laid out of pieces {pixels, left, right}: the columns from left to before right of an image. */
 
-/** Those of them that have ink, and what is between. */
-function inkedColumns(pixels) {
-  const columns = toColumns(pixels);
-  const inked = columns.map(column => Math.max(...column) > 0.2);
-  return columns.slice(inked.indexOf(true), inked.lastIndexOf(true) + 1);
+const empty = width => ({ pixels: BLANK, left: 0, right: width });
+const whole = pixels => ({ pixels, left: 0, right: 28 });
+const SEPARATOR = [empty(GAP), { pixels: new Float32Array(784).fill(0.5), left: 0, right: 1 }, empty(GAP)];
+
+/** An image without the empty columns at its sides. */
+function trimmed(pixels) {
+  let left = 28;
+  let right = 0;
+  for (let i = 0; i < 784; i++) {
+    if (pixels[i] <= 0.2) continue;
+    left = Math.min(left, i % 28);
+    right = Math.max(right, i % 28 + 1);
+  }
+  return { pixels, left: Math.min(left, right), right };
 }
 
-const emptyColumns = count => Array.from({ length: count }, () => new Array(28).fill(0));
-
-/** A text of digits and signs as columns of 28 pixels. Other characters are left out. */
-function columnsOf(text) {
-  const columns = Array.from(text).flatMap(character => {
-    if (character === " ") return emptyColumns(SPACE);
+/** The pieces of a text of digits and signs. Other characters are left out. */
+function piecesOf(text) {
+  const pieces = [empty(GAP)];
+  for (const character of text) {
     const pixels = /[0-9]/.test(character) ? shown[character].pixels : imagesOfSigns[character];
-    return pixels ? [...inkedColumns(pixels), ...emptyColumns(GAP)] : [];
-  });
-  return [...emptyColumns(GAP), ...columns];
+    if (character === " ") pieces.push(empty(SPACE));
+    else if (pixels) pieces.push(trimmed(pixels), empty(GAP));
+  }
+  return pieces;
 }
 
-/** Columns side by side as 28 rows. */
-const toRows = columns => Array.from({ length: 28 }, (_, y) => columns.map(column => column[y]));
+/** Pieces side by side as 28 rows of pixels. */
+function toRows(pieces) {
+  const width = pieces.reduce((sum, { left, right }) => sum + right - left, 0);
+  const rows = Array.from({ length: 28 }, () => new Float32Array(width));
+  let start = 0;
+  for (const { pixels, left, right } of pieces) {
+    rows.forEach((row, y) => row.set(pixels.subarray(28 * y + left, 28 * y + right), start));
+    start += right - left;
+  }
+  return rows;
+}
 
 const isWritten = () => models[kind].num_classes > 0 && byId("number").value.trim() !== "";
 
 function showNumber() {
   byId("line").hidden = !isWritten();
   if (!isWritten()) return;
-  const rows = toRows(columnsOf(byId("number").value));
-  const picture = new ImageData(rows[0].length, 28);
-  new Uint32Array(picture.data.buffer).set(rows.flat().map(value => 0xff000000 + 0x010101 * Math.round(255 * value)));
-  if (byId("line").width !== picture.width) {
-    byId("line").width = picture.width;
-    byId("line").style.width = `${2.5 * picture.width}px`;
+  const rows = toRows(piecesOf(byId("number").value));
+  const width = rows[0].length;
+  const picture = new ImageData(width, 28);
+  const colours = new Uint32Array(picture.data.buffer);
+  rows.forEach((row, y) => row.forEach((value, x) => { colours[width * y + x] = toColour(value); }));
+  if (byId("line").width !== width) {
+    byId("line").width = width;
+    byId("line").style.width = `${2.5 * width}px`;
   }
   byId("line").getContext("2d").putImageData(picture, 0, 0);
 }
@@ -71,11 +89,10 @@ byId("number").oninput = () => {
 
 /* ---- Saved --------------------------------------------------------------------------------------------------------- */
 
-/** The drawing, if there is one, then the number, or without one all images. */
+/** The rows of the drawing, if there is one, then of the number, or without one of all images. */
 function picture() {
-  const line = isWritten() ? columnsOf(byId("number").value) : shown.flatMap(({ pixels }) => toColumns(pixels));
-  const separator = [...emptyColumns(GAP), new Array(28).fill(0.5), ...emptyColumns(GAP)];
-  return toRows(strokes.length ? [...toColumns(pixelsOfDrawing()), ...separator, ...line] : line);
+  const line = isWritten() ? piecesOf(byId("number").value) : shown.map(({ pixels }) => whole(pixels));
+  return toRows(strokes.length ? [whole(pixelsOfDrawing()), ...SEPARATOR, ...line] : line);
 }
 
 /** Saves the picture and shows it: where a frame forbids downloads, nobody is told, but the picture can be copied. */

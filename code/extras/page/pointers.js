@@ -38,11 +38,6 @@ function follow(element, start, move, end, cancel) {
   addEventListener("pagehide", () => { if (active !== null) finish(end); });
 }
 
-// What the keyboard's focus comes to is not below the images that stay in sight: Firefox alone would leave it there.
-addEventListener("focusin", ({ target }) => {
-  if (target.matches(":focus-visible:not(.by-pointer)")) target.scrollIntoView({ block: "nearest" });
-});
-
 /** The direction [x, y] of an arrow key, y being downwards; undefined for other keys. */
 function arrow(event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return undefined;  // the browser's own
