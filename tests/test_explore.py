@@ -84,9 +84,19 @@ def test_a_page_of_one_model_has_its_weights_and_the_statistics_of_its_latents(o
     assert described["run"] == {"data": "small.npz", "epochs": 2, "test_loss": pytest.approx(loss / 50, rel=1e-5)}
     np.testing.assert_allclose(described["variances"], mu.var(axis=0), rtol=1e-3)
     np.testing.assert_allclose(described["usual"]["ink"], [x.sum(axis=(1, 2, 3)).min(), x.sum(axis=(1, 2, 3)).max()])
+    points = described["points"]
+    assert points["labels"] == "".join(map(str, small_mnist.y_test.numpy()))
+    means = np.frombuffer(base64.b64decode(points["means"]), "i1").reshape(50, 4) * points["scale"]
+    assert np.abs(means - mu).max() <= np.abs(mu).max() / 127 * 0.501
     _, deviations, axes = np.linalg.svd(mu - mu.mean(axis=0), full_matrices=False)
     np.testing.assert_allclose(described["deviations"], deviations[:2] / np.sqrt(49), rtol=1e-3)  # of 50 images
     np.testing.assert_allclose(np.abs(described["axes"] @ axes[:2].T), np.eye(2), atol=1e-3)
+
+
+def test_a_page_has_as_many_points_as_the_map_can_show(small_mnist, monkeypatch):
+    monkeypatch.setattr(explore, "POINTS", 7)
+    points = explore.describe(random_model(vae.VAE, 4), {}, small_mnist)["points"]
+    assert points["labels"] == "0123456" and len(base64.b64decode(points["means"])) == 7 * 4
 
 
 def test_models_of_different_latent_sizes_are_both_on_the_page(outputs, small_mnist, capsys):

@@ -105,7 +105,7 @@ def test_a_link_shows_model_digit_z_and_number_again(browser, page):
 
 
 @pytest.mark.parametrize(
-    "link", ["#", "#model=cvae&digit=3&z=1,2", "#model=toString&digit=3&z=1", "#model=vae&digit=12&z=0,x"]
+    "link", ["#", "#model=cvae&digit=3&z=1_2", "#model=toString&digit=3&z=1", "#model=vae&digit=0&z=0_x"]
 )
 def test_a_link_that_does_not_fit_shows_the_example(browser, page, link):
     browser.get("about:blank")
@@ -114,7 +114,7 @@ def test_a_link_that_does_not_fit_shows_the_example(browser, page, link):
 
 
 def test_a_link_opens_in_the_page_that_is_open(browser):
-    z = ",".join(["0.5"] * 15)
+    z = "_".join(["0.5"] * 15)
     browser.execute_script(f"location.hash = 'model=vae&digit=0&z={z}&number='")
     wait_until(browser, lambda: browser.execute_script("return kind") == "vae")
     next_frame(browser)

@@ -45,7 +45,7 @@ function showPrediction(predicted) {
   rows.forEach(({ row }, d) => row.classList.toggle("predicted", d === predicted));
   shown.forEach(({ button }, d) => {
     button.classList.toggle("predicted", d === predicted);
-    const name = models[kind].num_classes ? `digit ${d}${d === predicted ? ", the predicted one" : ""}` : "the image";
+    const name = models[kind].num_classes ? `digit ${d}${d === predicted ? ", the predicted one" : ""}` : "z, the image";
     setAttribute(button, "aria-label", `${name}: choose it for Between two images`);
   });
 }

@@ -1,8 +1,8 @@
 /* Links to what is shown: model, digit, z and number, after the page's address. */
 
 function stateInLink() {
-  const state = new URLSearchParams({ model: kind, digit, z: z.map(value => Number(value.toFixed(3))).join(), number: byId("number").value });
-  return `#${state}`;
+  const values = z.map(value => Number(value.toFixed(3))).join("_");
+  return `#${new URLSearchParams({ model: kind, digit, z: values, number: byId("number").value })}`;
 }
 
 /** The state in the page's address, or null if there is none that fits the models. */
@@ -10,7 +10,7 @@ function readLink() {
   const state = new URLSearchParams(location.hash.slice(1));
   const model = state.get("model");
   const digit = Number(state.get("digit"));
-  const values = (state.get("z") ?? "").split(",").map(Number);
+  const values = (state.get("z") ?? "").split("_").map(Number);
   const isValid = Object.hasOwn(models, model) && DIGITS.includes(digit)
     && values.length === models[model].latent_size && values.every(value => Math.abs(value) <= 20);
   return isValid ? { model, digit, values, number: state.get("number") ?? "" } : null;

@@ -35,7 +35,6 @@ function follow(element, start, move, end, cancel) {
   element.oncontextmenu = event => event.preventDefault();  // a finger at rest opens it, and the pointer would be taken away
   element.addEventListener("keydown", () => element.classList.remove("by-pointer"));
   element.addEventListener("blur", () => element.classList.remove("by-pointer"));
-  addEventListener("pagehide", () => { if (active !== null) finish(end); });
 }
 
 /** The direction [x, y] of an arrow key, y being downwards; undefined for other keys. */
