@@ -11,6 +11,7 @@ from page import (
     centre_of_mass,
     errors,
     image,
+    is_enabled,
     needs_browser,
     next_frame,
     set_strokes,
@@ -296,3 +297,28 @@ def test_undo_and_redo_are_the_letters_z_and_y_or_their_places_on_other_alphabet
     assert browser.execute_script(press, {"key": "я", "code": "KeyZ", "shiftKey": True}) == [2, True]  # redo
     assert browser.execute_script(press, {"key": "н", "code": "KeyY"}) == [3, True]  # redo
     assert browser.execute_script(press, {"key": "y", "code": "KeyY", "shiftKey": True}) == [3, False]
+
+
+def test_redo_brings_back_what_undo_took_until_something_else_is_drawn(browser):
+    set_strokes(browser, [*ONE, *SEVEN])
+    for _ in range(2):
+        find(browser, "#undo")[0].click()
+    assert stroke_count(browser) == 0 and is_enabled(browser, "#redo")
+    find(browser, "#redo")[0].click()
+    assert browser.execute_script("return strokes") == ONE
+    find(browser, "#redo")[0].click()
+    assert browser.execute_script("return strokes") == [*ONE, *SEVEN] and not is_enabled(browser, "#redo")
+    find(browser, "#undo")[0].click()
+    draw(browser, [(0.2, 0.2), (0.2, 0.8)])
+    assert stroke_count(browser) == 2 and not is_enabled(browser, "#redo")
+
+
+def test_the_pen_of_the_keyboard_and_the_focus_are_shown_after_a_key_and_not_after_a_stroke_of_the_mouse(browser):
+    from selenium.webdriver.common.keys import Keys
+
+    draw(browser, [(0.5, 0.2), (0.5, 0.8)])
+    drawing, pen = find(browser, "#drawing")[0], find(browser, "#pen")[0]
+    assert browser.execute_script("return document.activeElement === drawing") and not pen.is_displayed()
+    assert drawing.value_of_css_property("outline-style") == "none"
+    drawing.send_keys(Keys.ARROW_UP)
+    assert pen.is_displayed() and drawing.value_of_css_property("outline-style") == "solid"

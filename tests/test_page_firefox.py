@@ -145,8 +145,10 @@ def test_a_saved_picture_is_the_drawing_and_the_number_where_a_canvas_is_answere
     try:
         browser.open(page[0])
         expected = np.array(browser.run("return picture().map(row => Array.from(row))"))
-        noise = browser.run("return byId('line').toDataURL().length")
-        assert noise > 0
+        read = browser.run(
+            "const line = byId('line'); "
+            "return Array.from(line.getContext('2d').getImageData(0, 0, line.width, 28).data)"
+        )
         browser.run("byId('save').click()")
         path = tmp_path / "handwriting.png"
         deadline = time.monotonic() + 30
@@ -157,3 +159,5 @@ def test_a_saved_picture_is_the_drawing_and_the_number_where_a_canvas_is_answere
     finally:
         browser.quit()
     np.testing.assert_allclose(saved[2::4, 2::4], expected, atol=1.1 / 255)
+    answered = np.reshape(read, (28, -1, 4))[..., 0] / 255
+    assert np.abs(answered - expected[:, -answered.shape[1] :]).max() > 0.5  # the noise is there

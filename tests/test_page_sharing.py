@@ -20,6 +20,7 @@ from page import (
 
 pytest_plugins = ["page"]
 pytestmark = needs_browser
+ZEROS = "_".join(["0"] * 15)
 
 
 # --------------------------------------------------------------------------------------------- the number, and the link
@@ -82,6 +83,20 @@ def test_drawing_and_number_or_else_the_ten_images_can_be_saved_as_a_png(browser
     assert browser.execute_script("return picture()[0].length") == (line(browser).shape[1] if number else 280)
 
 
+def test_in_a_frame_without_downloads_the_picture_and_the_link_are_shown(browser, page):
+    (page[0].parent / "frame.html").write_text(
+        '<iframe sandbox="allow-scripts" src="explore.html" width="900"></iframe>'
+    )
+    browser.get((page[0].parent / "frame.html").as_uri())
+    browser.switch_to.frame(find(browser, "iframe")[0])
+    wait_until(browser, lambda: find(browser, "#images button"))
+    browser.execute_script("byId('save').click(); byId('copy').click()")
+    wait_until(browser, lambda: "explore.html#model=cvae" in text(browser, "#copied"))
+    assert browser.execute_script("return document.querySelector('#saved img').naturalHeight") == 112
+    browser.switch_to.default_content()
+    browser.get_log("browser")
+
+
 def test_a_link_shows_model_digit_z_and_number_again(browser, page):
     set_slider(browser, "sliders[0]", 1.25)
     write_number(browser, "24.12.")
@@ -105,7 +120,14 @@ def test_a_link_shows_model_digit_z_and_number_again(browser, page):
 
 
 @pytest.mark.parametrize(
-    "link", ["#", "#model=cvae&digit=3&z=1_2", "#model=toString&digit=3&z=1", "#model=vae&digit=0&z=0_x"]
+    "link",
+    [
+        "#",
+        "#model=cvae&digit=3&z=1_2",
+        "#model=toString&digit=3&z=1",
+        "#model=vae&digit=0&z=0_x",
+        f"#model=cvae&digit=12&z={ZEROS}",
+    ],
 )
 def test_a_link_that_does_not_fit_shows_the_example(browser, page, link):
     browser.get("about:blank")

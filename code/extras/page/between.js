@@ -60,7 +60,7 @@ const decodeBetween = () => decodeAs(kind, [betweenMarks("z")], [betweenMarks("o
 function showBetween() {
   paint(byId("between"), decodeBetween());
   z = betweenMarks("z");
-  origin = "A style between two.";
+  sourceOfZ = "A style between two.";
   showZ();
 }
 

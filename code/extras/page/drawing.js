@@ -45,7 +45,7 @@ function showDrawing() {
   showPosterior(result ?? null);
   drawnZ = result ? Array.from(result.mu) : new Array(size).fill(0);
   z = drawnZ;
-  origin = "";
+  sourceOfZ = "";
   showZ(result ? { [digit]: result.x_hat } : {});
 }
 

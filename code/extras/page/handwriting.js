@@ -4,7 +4,7 @@ let kind = "cvae" in models ? "cvae" : "vae";
 let digit = 0;         // that the drawing is encoded as; 0 for the VAE
 let drawnZ = [];       // of the drawing; zeros if nothing is drawn
 let z = [];            // the latents of all that is shown
-let origin = "";       // what z is, where it is not the drawing's
+let sourceOfZ = "";       // what z is, where it is not the drawing's
 let shown = [];        // the images of z: {button, canvas, oneHot, pixels}
 
 /** How far z is along the map's two axes, in standard deviations. */
@@ -56,7 +56,7 @@ function showZ(images = {}) {
 /** Says where z is from. */
 function showSource() {
   const isOfDrawing = strokes.length > 0 && isSame(z, drawnZ);
-  write(byId("source"), isOfDrawing ? describeDrawnZ() : origin || describeMovedZ());
+  write(byId("source"), isOfDrawing ? describeDrawnZ() : sourceOfZ || describeMovedZ());
   setEnabled(byId("back"), strokes.length > 0 && !isOfDrawing);
 }
 
@@ -69,7 +69,7 @@ const describeMovedZ = () => strokes.length
 function setZ(values, from = "") {
   stop();
   z = Array.from(values);
-  origin = from;
+  sourceOfZ = from;
   nextFrame(() => showZ());
 }
 byId("back").onclick = () => { if (isEnabled(byId("back"))) setZ(drawnZ); };

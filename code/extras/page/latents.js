@@ -81,7 +81,7 @@ function showBand(latent) {
   const mu = posterior.mu[latent];
   const sigma = Math.exp(posterior.logvar[latent] / 2);
   const [left, right] = [mu - sigma, mu + sigma].map(value => clamp(0.5 + value / end / 2, 0, 1));
-  band.style.cssText = `--left: ${left}; --right: ${right}`;
+  setAttribute(band, "style", `--left: ${left.toFixed(3)}; --right: ${right.toFixed(3)}`);
 }
 
 function normal() {  // Box and Muller
