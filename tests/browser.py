@@ -44,7 +44,6 @@ def open_chromium(profile):
 def open_page(browser, page):
     """Opens `explore.html` afresh, 1000 pixels wide, and waits until it is drawn: a busy machine takes its time."""
     resize(browser, 1000)
-    browser.get("about:blank")
     browser.get(page.as_uri())
     wait_until(browser, lambda: find(browser, "#images button"))
 

@@ -76,8 +76,7 @@ def chromium(tmp_path_factory):
 @pytest.fixture
 def browser(chromium, page):
     """The page, freshly opened, 1000 pixels wide."""
-    for log in ("browser", "performance"):
-        chromium.get_log(log)
+    chromium.get_log("browser")
     open_page(chromium, page[0])
     return chromium
 

@@ -154,6 +154,8 @@ def test_the_example_goes_at_the_first_touch_and_undo_brings_it_back(browser, ho
 
 
 def test_the_page_loads_nothing_and_logs_no_error(browser, page):
+    browser.get_log("performance")
+    open_page(browser, page[0])
     for button in ("#random", "#styles button", "#zero", "#sample", "#save"):
         find(browser, button)[0].click()
     draw(browser, [(0.5, 0.2), (0.5, 0.8)])
