@@ -225,17 +225,20 @@ def nodes(browser):
 WATCH_TABS = """
 window.hiddenStops = [];
 window.stops = new Set();
+window.isHidden = stop => {
+  if (stop === document.body) return false;
+  const box = stop.getBoundingClientRect();
+  const shares = [0.1, 0.3, 0.5, 0.7, 0.9];
+  return !shares.some(x => shares.some(y => {
+    const top = document.elementFromPoint(box.x + x * box.width, box.y + y * box.height);
+    return top !== null && stop.contains(top);
+  }));
+};
 addEventListener("keyup", event => {
   const stop = document.activeElement;
   if (event.key !== "Tab" || stop === document.body) return;
   stops.add(stop);
-  const box = stop.getBoundingClientRect();
-  const shares = [0.1, 0.3, 0.5, 0.7, 0.9];
-  const seen = shares.some(x => shares.some(y => {
-    const top = document.elementFromPoint(box.x + x * box.width, box.y + y * box.height);
-    return top !== null && stop.contains(top);
-  }));
-  if (!seen) hiddenStops.push(`${stop.outerHTML.slice(0, 60)} at ${box.x}, ${box.y}, ${box.width}, ${box.height}`);
+  if (isHidden(stop)) hiddenStops.push(stop.outerHTML.slice(0, 80));
 });
 """
 
