@@ -152,7 +152,7 @@ def test_what_has_the_focus_is_seen(opened, page, size):
 
 
 def test_a_saved_picture_is_the_drawing_and_the_number_where_a_canvas_is_answered_with_noise(opened, downloads):
-    expected = np.array(opened.run("return picture().map(row => Array.from(row))"))
+    expected = np.reshape(opened.run("return Array.from(picture().pixels)"), (28, -1))
     read = opened.run(
         "const line = byId('line'); return Array.from(line.getContext('2d').getImageData(0, 0, line.width, 28).data)"
     )

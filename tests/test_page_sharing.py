@@ -79,7 +79,7 @@ def test_drawing_and_number_or_else_the_ten_images_can_be_saved_as_a_png(browser
     np.testing.assert_allclose(saved[2::4, 2::4][:, 33:], written, atol=1.1 / 255)
     assert find(browser, "#saved img")[0].size["width"] > 100  # where a download is forbidden, it can be copied
     browser.execute_script("strokes = []; finishDrawing()")
-    assert browser.execute_script("return picture()[0].length") == (line(browser).shape[1] if number else 280)
+    assert browser.execute_script("return picture().width") == (line(browser).shape[1] if number else 280)
 
 
 def test_in_a_frame_without_downloads_the_picture_and_the_link_are_shown(browser, page):

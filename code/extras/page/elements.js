@@ -4,24 +4,33 @@ document.querySelector("main").replaceChildren(byId("content").content.cloneNode
 
 const BLANK = new Float32Array(784);
 const image = new ImageData(28, 28);
-const colours = new Uint32Array(image.data.buffer);  // opacity, blue, green, red: a byte each
-const toColour = value => 0xff000000 + 0x010101 * Math.round(255 * value);  // of a grey in [0, 1]
+image.data.fill(255);  // opaque
+
+/** Pixels in [0, 1] as greys: red, green, blue and opacity of each, a byte for each, which the array rounds. */
+function fillGreys(data, pixels) {
+  for (let i = 0; i < pixels.length; i++) {
+    const grey = 255 * pixels[i];
+    data[4 * i] = grey;
+    data[4 * i + 1] = grey;
+    data[4 * i + 2] = grey;
+  }
+}
 
 /** Shows 784 pixels in [0, 1] as greys. */
 function paint(canvas, pixels, left = 0, top = 0) {
-  pixels.forEach((value, i) => { colours[i] = toColour(value); });
+  fillGreys(image.data, pixels);
   canvas.getContext("2d").putImageData(image, left, top);
 }
 
 /** Shows 784 differences in [-1, 1]: red where they are positive, blue where they are negative, black at 0. */
 function paintDifference(canvas, differences) {
-  differences.forEach((value, i) => {
-    const strength = Math.round(255 * Math.abs(value));
-    const red = value > 0 ? strength : Math.round(0.35 * strength);
-    const green = Math.round(0.45 * strength);
-    const blue = value > 0 ? Math.round(0.25 * strength) : strength;
-    colours[i] = 0xff000000 + 0x010000 * blue + 0x000100 * green + red;
-  });
+  for (let i = 0; i < 784; i++) {
+    const strength = 255 * Math.abs(differences[i]);
+    const isPositive = differences[i] > 0;
+    image.data[4 * i] = isPositive ? strength : 0.35 * strength;
+    image.data[4 * i + 1] = 0.45 * strength;
+    image.data[4 * i + 2] = isPositive ? 0.25 * strength : strength;
+  }
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 

@@ -147,15 +147,25 @@ function decodeAs(kind, zs, classes) {
   return hiddenLayers(inputs, [first, second, third]).map(h => sigmoid(linear(h, pixels)));
 }
 
+/** The binary cross-entropy in nats, summed over the pixels. Most pixels are 0 or 1, and need one logarithm of two. */
+function crossEntropy(x_hat, pixels) {
+  const log = value => Math.log(Math.max(value, 1e-7));  // as Keras clips it
+  let sum = 0;
+  for (let i = 0; i < pixels.length; i++) {
+    if (pixels[i] > 0) sum -= pixels[i] * log(x_hat[i]);
+    if (pixels[i] < 1) sum -= (1 - pixels[i]) * log(1 - x_hat[i]);
+  }
+  return sum;
+}
+
 /** For each digit, or once for the VAE: mu, logvar, the image x_hat of mu, and in nats the two terms of the loss and their sum. */
 function reconstruct(kind, pixels) {
-  const log = value => Math.log(Math.max(value, 1e-7));  // as Keras clips it
   const classes = classesOf(kind);
   const posteriors = encodeAs(kind, pixels, classes);
   const images = decodeAs(kind, posteriors.map(({ mu }) => mu), classes);
   return posteriors.map(({ mu, logvar }, i) => {
     const x_hat = images[i];
-    const reconstruction = -pixels.reduce((sum, x, j) => sum + x * log(x_hat[j]) + (1 - x) * log(1 - x_hat[j]), 0);
+    const reconstruction = crossEntropy(x_hat, pixels);
     const kl = mu.reduce((sum, m, j) => sum + (Math.exp(logvar[j]) + m * m - 1 - logvar[j]) / 2, 0);
     return { mu, logvar, x_hat, reconstruction, kl, loss: reconstruction + kl };
   });

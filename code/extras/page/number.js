@@ -44,16 +44,16 @@ function piecesOf(text) {
   return pieces;
 }
 
-/** Pieces side by side as 28 rows of pixels. */
-function toRows(pieces) {
+/** Pieces side by side: the picture's width and its pixels, row by row. */
+function layOut(pieces) {
   const width = pieces.reduce((sum, { left, right }) => sum + right - left, 0);
-  const rows = Array.from({ length: 28 }, () => new Float32Array(width));
+  const picture = new Float32Array(28 * width);
   let start = 0;
   for (const { pixels, left, right } of pieces) {
-    rows.forEach((row, y) => row.set(pixels.subarray(28 * y + left, 28 * y + right), start));
+    for (let y = 0; y < 28; y++) picture.set(pixels.subarray(28 * y + left, 28 * y + right), width * y + start);
     start += right - left;
   }
-  return rows;
+  return { width, pixels: picture };
 }
 
 const isWritten = () => models[kind].num_classes > 0 && byId("number").value.trim() !== "";
@@ -61,16 +61,12 @@ const isWritten = () => models[kind].num_classes > 0 && byId("number").value.tri
 function showNumber() {
   byId("line").hidden = !isWritten();
   if (!isWritten()) return;
-  const rows = toRows(piecesOf(byId("number").value));
-  const width = rows[0].length;
-  const picture = new ImageData(width, 28);
-  const colours = new Uint32Array(picture.data.buffer);
-  rows.forEach((row, y) => row.forEach((value, x) => { colours[width * y + x] = toColour(value); }));
-  if (byId("line").width !== width) {
-    byId("line").width = width;
-    byId("line").style.width = `${2.5 * width}px`;
-  }
-  byId("line").getContext("2d").putImageData(picture, 0, 0);
+  const { width, pixels } = layOut(piecesOf(byId("number").value));
+  const line = new ImageData(width, 28);
+  line.data.fill(255);  // opaque
+  fillGreys(line.data, pixels);
+  if (byId("line").width !== width) byId("line").width = width;
+  byId("line").getContext("2d").putImageData(line, 0, 0);
 }
 
 function nameLine() {
@@ -89,10 +85,10 @@ byId("number").oninput = () => {
 
 /* ---- Saved --------------------------------------------------------------------------------------------------------- */
 
-/** The rows of the drawing, if there is one, then of the number, or without one of all images. */
+/** The drawing, if there is one, then the number, or without one all images. */
 function picture() {
   const line = isWritten() ? piecesOf(byId("number").value) : shown.map(({ pixels }) => whole(pixels));
-  return toRows(strokes.length ? [whole(pixelsOfDrawing()), ...SEPARATOR, ...line] : line);
+  return layOut(strokes.length ? [whole(pixelsOfDrawing()), ...SEPARATOR, ...line] : line);
 }
 
 /** Saves the picture and shows it: where a frame forbids downloads, nobody is told, but the picture can be copied. */

@@ -43,19 +43,21 @@ function pngChunk(type, data) {
   return [...bigEndian(data.length), ...body, ...bigEndian(crc32(body))];
 }
 
-/** Rows of greys in [0, 1] as the data: URL of a PNG, each pixel `scale` times as wide and as high. */
-function toPng(rows, scale) {
-  const width = scale * rows[0].length;
-  const height = scale * rows.length;
-  const scanlines = new Uint8Array(height * (width + 1));  // before each, the number of its filter: 0, none
-  for (let y = 0; y < height; y++) {
-    const row = rows[Math.floor(y / scale)];
-    for (let x = 0; x < width; x++) scanlines[y * (width + 1) + 1 + x] = Math.round(255 * row[Math.floor(x / scale)]);
+/** Greys in [0, 1], row by row, as the data: URL of a PNG, each `scale` pixels wide and high. */
+function toPng({ width, pixels }, scale) {
+  const columns = scale * width;
+  const rows = scale * pixels.length / width;
+  const scanlines = new Uint8Array(rows * (columns + 1));  // before each, the number of its filter: 0, none
+  for (let y = 0; y < rows; y++) {
+    const row = width * Math.floor(y / scale);
+    for (let x = 0; x < columns; x++) {
+      scanlines[y * (columns + 1) + 1 + x] = Math.round(255 * pixels[row + Math.floor(x / scale)]);
+    }
   }
   const greyOf8Bits = [8, 0, 0, 0, 0];
   const bytes = [
     0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a,
-    ...pngChunk("IHDR", [...bigEndian(width), ...bigEndian(height), ...greyOf8Bits]),
+    ...pngChunk("IHDR", [...bigEndian(columns), ...bigEndian(rows), ...greyOf8Bits]),
     ...pngChunk("IDAT", zlibStored(scanlines)),
     ...pngChunk("IEND", []),
   ];
