@@ -199,7 +199,7 @@ def load_weights(model):
             raise ValueError("NaN or infinite weights")
     except Exception as error:  # h5py and both generations of Keras raise many types
         model.set_weights(before)  # some may have been loaded
-        reasons = "it has another latent size, is damaged, or was saved by Keras 3 and cannot be loaded by Keras 2"
+        reasons = "it has other sizes, is damaged, or was saved by Keras 3 and cannot be loaded by Keras 2"
         raise InputError(f"{path} does not fit this {type(model).__name__}: {reasons}") from error
     run = read_run(name)
     if not run:
@@ -586,10 +586,12 @@ def run_of(model):
 
 
 def build(model):
-    """Calls a model that was never called: Keras saves, loads and exports no other."""
+    """Calls a model that was never called, and builds its optimizer: Keras saves, loads and exports no other."""
     if not model.built:
         side = round(getattr(model, "input_size", 784) ** 0.5)
         forward(model, tf.zeros((1, 1, side, side)), tf.zeros(1, tf.int32), is_conditional(model))
+    if hasattr(getattr(model, "optimizer", None), "build"):
+        model.optimizer.build(model.trainable_variables)
 
 
 # -------------------------------------------------------------------------------------------------------------- drawing

@@ -1,7 +1,7 @@
 """Writes `outputs/explore.html`, a page to play with the saved models in any browser: `python code/explore.py`.
 
-The page is `extras/page/template.html`, with `explore.js`, the weights, and statistics of the test images in it. It
-loads nothing from anywhere.
+The page is `extras/page/template.html`, with the weights, statistics of the test images, and the scripts of that folder
+in it. It loads nothing from anywhere.
 """
 
 import argparse
@@ -16,13 +16,32 @@ if __name__ == "__main__":
 
 import assignment  # isort: skip
 import numpy as np
-from assignment import InputError, load_data, load_model, new_file, run_program, to_pixels
+from assignment import InputError, load_data, load_model, new_file, run_of, run_program, to_pixels
 from extras.evaluation import evaluate, losses_by_class, principal_axes
 
 TEMPLATE = pathlib.Path(__file__).resolve().parent / "extras" / "page" / "template.html"
 END = "<!-- In the page"  # the comment in the template before what only the template shows
-SCRIPT = TEMPLATE.with_name("explore.js")
+SCRIPTS = (  # in this order, as each uses what is before it
+    "networks",
+    "elements",
+    "pointers",
+    "png",
+    "strokes",
+    "handwriting",
+    "latents",
+    "previews",
+    "map",
+    "styles",
+    "answer",
+    "drawing",
+    "posterior",
+    "between",
+    "number",
+    "link",
+    "start",
+)
 USUAL_SHARE = 0.99  # of the test images, whose loss is taken for that of a digit
+POINTS = 300  # test images on the map
 
 
 def quantise(kernel, bias):
@@ -35,8 +54,24 @@ def quantise(kernel, bias):
     return scales.tobytes() + bias.astype("<f4").tobytes() + quantised.tobytes()
 
 
+def describe_points(mu, labels):
+    """Returns posterior means (N, Z) in 8 bits, with their labels (N,), for the map of the page."""
+    scale = max(float(np.abs(mu).max()), 1e-12) / 127
+    means = np.round(mu / scale).astype("i1")
+    return {
+        "labels": "".join(str(int(label)) for label in labels),
+        "means": base64.b64encode(means.tobytes()).decode(),
+        "scale": scale,
+    }
+
+
+def scripts():
+    """Returns the scripts of the page, as one."""
+    return "\n".join(TEMPLATE.with_name(f"{name}.js").read_text("utf-8") for name in SCRIPTS)
+
+
 def describe(model, data):
-    """What the page needs of a trained model, as the comment in `explore.js` says.
+    """Returns what the page needs of a trained model, as the comment in `networks.js` says.
 
     The statistics are of the test images of `data`. InputError if the model has fewer than two latents.
     """
@@ -47,7 +82,7 @@ def describe(model, data):
     ink = np.sum(images, axis=(1, 2, 3))
     usual_loss = np.quantile(np.min(losses_by_class(model, images), axis=1), USUAL_SHARE)
     test = evaluate(model, data)
-    run = vars(model.run)
+    run = vars(run_of(model))
     axes, shares = principal_axes(test.mu)
     variances = test.mu.var(axis=0)
     networks = (model.encoder, model.mu_layer, model.logvar_layer, model.decoder)
@@ -65,6 +100,7 @@ def describe(model, data):
         "variances": variances.tolist(),
         "axes": axes.tolist(),
         "deviations": (test.mu @ axes.T).std(axis=0, ddof=1).tolist(),
+        "points": describe_points(test.mu[:POINTS], data.y_test[:POINTS]),
     }
 
 
@@ -83,7 +119,7 @@ def main(argv=None):
     data_of_page = json.dumps(models).replace("<", "\\u003c")  # JSON's other spelling, which cannot end the script
     page = TEMPLATE.read_text("utf-8").partition(END)[0]
     page += f'<script id="models" type="application/json">{data_of_page}</script>\n'
-    page += f"<script>\n{SCRIPT.read_text('utf-8')}</script>\n</body>\n</html>\n"
+    page += f"<script>\n{scripts()}</script>\n</body>\n</html>\n"
     target = assignment.OUTPUTS / "explore.html"
     with new_file("explore.html") as written:
         written.write_text(page, "utf-8")

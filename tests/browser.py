@@ -44,7 +44,6 @@ def open_chromium(profile):
 def open_page(browser, page):
     """Opens `explore.html` afresh, 1000 pixels wide, and waits until it is drawn: a busy machine takes its time."""
     resize(browser, 1000)
-    browser.get("about:blank")
     browser.get(page.as_uri())
     wait_until(browser, lambda: find(browser, "#images button"))
 
@@ -57,8 +56,8 @@ def wait_until(browser, condition):
 
 
 def wait_for_previews(browser):
-    """Waits until the map and the ends of the sliders are drawn."""
-    wait_until(browser, lambda: browser.execute_script("return !byId('map').matches('.stale')"))
+    """Waits until the map and all other previews are drawn."""
+    wait_until(browser, lambda: browser.execute_script("return groups.every(group => group.drawn === group.key())"))
 
 
 def resize(browser, width, height=800):
