@@ -40,18 +40,18 @@ SCRIPTS = (  # in this order, as each uses what is before it
     "link",
     "start",
 )
-USUAL_SHARE = 0.99  # of the test images, whose loss is taken for that of a digit
-POINTS = 300  # test images on the map
+USUAL_SHARE = 0.99  # share of the test images with a loss that counts as usual for a digit
+POINTS = 300  # number of test images on the map
 
 
-def quantise(kernel, bias):
-    """A linear layer in 8 bits: bytes of float32 scales (inputs,), float32 biases and int8 kernel (inputs, outputs).
+def quantize(kernel, bias):
+    """Returns the bytes of a linear layer: float32 scales (inputs,), float32 biases, int8 kernel (inputs, outputs).
 
-    A weight is its int8 times the scale of its row.
+    A weight is its int8 value times the scale of its row.
     """
     scales = np.maximum(np.abs(kernel).max(axis=1), 1e-12).astype("<f4") / np.float32(127)
-    quantised = np.round(kernel / scales[:, np.newaxis]).astype("i1")
-    return scales.tobytes() + bias.astype("<f4").tobytes() + quantised.tobytes()
+    quantized = np.round(kernel / scales[:, np.newaxis]).astype("i1")
+    return scales.tobytes() + bias.astype("<f4").tobytes() + quantized.tobytes()
 
 
 def describe_points(mu, labels):
@@ -73,7 +73,10 @@ def scripts():
 def describe(model, data):
     """Returns what the page needs of a trained model, as the comment in `networks.js` says.
 
-    The statistics are of the test images of `data`. InputError if the model has fewer than two latents.
+    The statistics are those of the test images of `data`.
+
+    Raises:
+        InputError: if the model has fewer than two latents.
     """
     if model.latent_size < 2:
         kind = type(model).__name__
@@ -89,7 +92,7 @@ def describe(model, data):
     weights = [weight for network in networks for weight in network.get_weights()]
     kernels = weights[::2]
     biases = weights[1::2]
-    layers = [quantise(kernel, bias) for kernel, bias in zip(kernels, biases)]
+    layers = [quantize(kernel, bias) for kernel, bias in zip(kernels, biases)]
     return {
         "latent_size": model.latent_size,
         "num_classes": getattr(model, "num_classes", 0),
@@ -105,7 +108,12 @@ def describe(model, data):
 
 
 def main(argv=None):
-    """Writes the page of the saved models. InputError or OSError if there are none, or if one cannot be shown."""
+    """Writes the page of the saved models.
+
+    Raises:
+        FileNotFoundError: if there are no weights.
+        InputError: if a saved model cannot be shown.
+    """
     parser = argparse.ArgumentParser(description="Write outputs/explore.html, a page to play with the saved models.")
     parser.parse_args(argv)
     saved = [kind for kind in ("cvae", "vae") if (assignment.OUTPUTS / f"{kind}.weights.h5").exists()]

@@ -80,8 +80,8 @@ def browser(chromium, page):
 
 
 @pytest.fixture
-def telephone(browser):
-    """The page on a telephone, the drawing in view."""
+def phone(browser):
+    """The page on a phone, the drawing in view."""
     resize(browser, 360, 780)
     browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True, "maxTouchPoints": 5})
     box_of_drawing(browser)

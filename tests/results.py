@@ -25,7 +25,7 @@ from extras.evaluation import accuracy, confusion_matrix, evaluate, frechet_dist
 
 SEEDS = (0, 1, 2)
 EPOCHS = 10
-ADAM_EPOCHS = 14  # of Adam for every weight in the time of the default run: 10 epochs, each "x Adam" of `bench.py`
+ADAM_EPOCHS = 14  # of Adam for all weights in the time of the default run: 10 epochs, each "x Adam" of `bench.py`
 ADAM_RATE = 0.003  # peak for Adam alone, a quarter of the default
 # The columns of two tables, and for each whether larger is better; the KL is neither good nor bad
 LOSSES = {"training loss, last epoch ↓": False, "test loss ↓": False, "KL": False, "active latents": False}

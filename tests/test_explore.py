@@ -48,7 +48,7 @@ def test_weights_in_8_bits_are_off_by_half_a_step_at_most():
     kernel, bias = rng.normal(size=(5, 7)).astype(np.float32), rng.normal(size=7).astype(np.float32)
     kernel[2] = 0
     kernel[3] *= 100
-    read, read_bias, rest = read_kernel(explore.quantise(kernel, bias), 5, 7)
+    read, read_bias, rest = read_kernel(explore.quantize(kernel, bias), 5, 7)
     np.testing.assert_array_equal(read_bias, bias)
     assert (np.abs(read - kernel).max(axis=1) <= np.abs(kernel).max(axis=1) / 127 * 0.501 + 1e-12).all()
     assert rest == b""

@@ -279,7 +279,7 @@ def test_the_confusion_shows_the_counts_where_they_belong(drawn):
     assert {text.get_position(): text.get_text() for text in plot.texts} == {(7, 2): "5", (3, 3): "90"}  # (x, y)
     assert {text.get_text(): text.get_color() for text in plot.texts} == {"5": "black", "90": "white"}  # white on dark
     assert plot.get_title() == "title"
-    assert "asked for" in plot.get_ylabel() and "read" in plot.get_xlabel()
+    assert "requested" in plot.get_ylabel() and "predicted" in plot.get_xlabel()
     assert list(plot.get_xticks()) == list(plot.get_yticks()) == list(range(10))
     shown = plot.get_images()[0].get_array()
     assert 0 < shown[2, 7] < shown[3, 3] and np.count_nonzero(shown) == 2

@@ -40,7 +40,7 @@ pytestmark = needs_browser
 
 
 def test_300_batches_of_rendered_digits_teach_both_models(learned, data):
-    """Enough to beat the mean image, and to draw the digit that was asked for."""
+    """Enough to beat the mean image, and to draw the requested digit."""
     x = data.x_test[:, None] / np.float32(255)
     y = data.y_test
     mean = np.clip(data.x_train.mean(axis=0) / 255, 1e-7, 1 - 1e-7)
@@ -421,7 +421,7 @@ def test_the_map_and_the_ends_of_the_sliders_are_keras_images_of_the_digit_drawn
     assert len(latents) == 2 * len(find(browser, "#latents label")) > 0
 
 
-def test_the_map_is_drawn_anew_for_another_digit_but_not_for_the_dot_nor_during_a_stroke(browser):
+def test_the_map_is_drawn_again_for_another_digit_but_not_for_the_dot_nor_during_a_stroke(browser):
     wait_for_previews(browser)
     browser.execute_script("window.counted = 0; const jobs = mapJobs; mapJobs = () => { counted++; return jobs(); }")
     find(browser, "#pad")[0].send_keys("\ue014", "\ue015")  # right, down

@@ -262,9 +262,9 @@ def test_forced_colours_leave_bars_pad_drawing_and_chosen_images_to_be_seen(brow
     emulate(browser)
 
 
-def test_what_is_pressed_on_a_telephone_is_24_pixels_high_and_wide(telephone):
-    telephone.execute_script("document.querySelectorAll('details').forEach(d => { d.open = true; })")
-    small = telephone.execute_script(
+def test_what_is_pressed_on_a_phone_is_24_pixels_high_and_wide(phone):
+    phone.execute_script("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    small = phone.execute_script(
         "return [...document.querySelectorAll('main button, main input, main summary, #drawing, #pad')]"
         ".map(e => [e.outerHTML, e.getBoundingClientRect()]).filter(([_, b]) => b.width || b.height)"
         ".filter(([_, b]) => b.width < 24 || b.height < 24)"
@@ -286,21 +286,21 @@ def test_the_drawing_comes_first_with_its_answer_and_the_ten_images_in_sight(bro
 
 
 @pytest.mark.parametrize("selector", ["#drawing", "#latents"])
-def test_on_a_telephone_the_images_stay_in_sight_while_one_draws_or_moves_a_slider(telephone, selector):
+def test_on_a_phone_the_images_stay_in_sight_while_one_draws_or_moves_a_slider(phone, selector):
     """Below the drawing, and above the sliders."""
-    element = find(telephone, selector)[0]
+    element = find(phone, selector)[0]
     if selector == "#drawing":
-        telephone.execute_script("scrollTo(0, 0)")
+        phone.execute_script("scrollTo(0, 0)")
     else:
-        telephone.execute_script("scrollBy(0, arguments[0].getBoundingClientRect().bottom - innerHeight)", element)
-    boxes = telephone.execute_script(
+        phone.execute_script("scrollBy(0, arguments[0].getBoundingClientRect().bottom - innerHeight)", element)
+    boxes = phone.execute_script(
         "return ['images', arguments[0]].map(i => document.getElementById(i).getBoundingClientRect())"
         ".map(b => [b.top, b.bottom])",
         selector[1:],
     )
     upper, lower = sorted(boxes)
     assert upper[0] >= 0 and upper[1] <= lower[0] and lower[1] <= 780.5, boxes
-    visible = telephone.execute_script(
+    visible = phone.execute_script(
         "const b = document.querySelector('#images canvas').getBoundingClientRect(); "
         "return document.elementFromPoint(b.x + b.width / 2, b.y + b.height / 2).closest('#images') !== null"
     )

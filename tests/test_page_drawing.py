@@ -88,47 +88,47 @@ def test_a_one_is_read_as_a_one_where_a_canvas_is_answered_with_noise(chromium, 
 # --------------------------------------------------------------------------------------------------- pointers and keys
 
 
-def test_a_second_finger_does_not_join_the_stroke(telephone):
-    touch(telephone, "touchStart", (0.3, 0.3))
-    touch(telephone, "touchMove", (0.3, 0.4))
-    touch(telephone, "touchStart", (0.3, 0.4), (0.9, 0.9))
-    touch(telephone, "touchMove", (0.3, 0.5), (0.9, 0.8))
-    touch(telephone, "touchMove", (0.3, 0.6), (0.8, 0.8))
-    touch(telephone, "touchEnd")
-    strokes = telephone.execute_script("return strokes")
+def test_a_second_finger_does_not_join_the_stroke(phone):
+    touch(phone, "touchStart", (0.3, 0.3))
+    touch(phone, "touchMove", (0.3, 0.4))
+    touch(phone, "touchStart", (0.3, 0.4), (0.9, 0.9))
+    touch(phone, "touchMove", (0.3, 0.5), (0.9, 0.8))
+    touch(phone, "touchMove", (0.3, 0.6), (0.8, 0.8))
+    touch(phone, "touchEnd")
+    strokes = phone.execute_script("return strokes")
     assert len(strokes) == 1 and len(strokes[0]) >= 3
     assert all(abs(x - 0.3 * 280) < 3 and y < 0.65 * 280 for x, y in strokes[0])
-    touch(telephone, "touchStart", (0.7, 0.3))  # the next stroke is a new one
-    touch(telephone, "touchEnd")
-    assert stroke_count(telephone) == 2
+    touch(phone, "touchStart", (0.7, 0.3))  # the next stroke is a new one
+    touch(phone, "touchEnd")
+    assert stroke_count(phone) == 2
 
 
-def test_a_finger_at_rest_opens_no_menu_and_keeps_its_stroke(telephone):
+def test_a_finger_at_rest_opens_no_menu_and_keeps_its_stroke(phone):
     """A headless Chromium sends no menu event for a long press, so the test does; others then cancel the pointer."""
-    touch(telephone, "touchStart", (0.3, 0.3))
-    touch(telephone, "touchMove", (0.3, 0.5))
+    touch(phone, "touchStart", (0.3, 0.3))
+    touch(phone, "touchMove", (0.3, 0.5))
     for element in ("drawing", "pad"):
-        opened, style = telephone.execute_script(
+        opened, style = phone.execute_script(
             "const element = document.getElementById(arguments[0]), style = getComputedStyle(element); return ["
             "element.dispatchEvent(new MouseEvent('contextmenu', {bubbles: true, cancelable: true})), "
             "[style.userSelect, style.touchAction]]",
             element,
         )
         assert not opened and style == ["none", "none"]
-    touch(telephone, "touchMove", (0.3, 0.7))
-    touch(telephone, "touchEnd")
-    (stroke,) = telephone.execute_script("return strokes")
+    touch(phone, "touchMove", (0.3, 0.7))
+    touch(phone, "touchEnd")
+    (stroke,) = phone.execute_script("return strokes")
     np.testing.assert_allclose(np.array(stroke)[[0, -1]], [[84, 84], [84, 196]], atol=3)
 
 
-def test_a_cancelled_stroke_is_taken_back(telephone):
-    find(telephone, "#clear")[0].click()
-    touch(telephone, "touchStart", (0.3, 0.3))
-    touch(telephone, "touchMove", (0.3, 0.6))
-    assert stroke_count(telephone) == 1
-    touch(telephone, "touchCancel")
-    assert stroke_count(telephone) == 0
-    assert image(telephone, "#view-cvae .input").max() == 0
+def test_a_cancelled_stroke_is_taken_back(phone):
+    find(phone, "#clear")[0].click()
+    touch(phone, "touchStart", (0.3, 0.3))
+    touch(phone, "touchMove", (0.3, 0.6))
+    assert stroke_count(phone) == 1
+    touch(phone, "touchCancel")
+    assert stroke_count(phone) == 0
+    assert image(phone, "#view-cvae .input").max() == 0
 
 
 def test_the_primary_button_alone_draws(browser):

@@ -7,11 +7,11 @@ import tensorflow as tf
 import vae
 from assignment import bce_function, forward, is_conditional, loss_function, to_pixels
 
-CHUNK = 2500  # test images at a time: all at once would take more memory
+CHUNK = 2500  # test images at a time, to save memory
 
 
 class Evaluation(NamedTuple):
-    """Averages over the test images in nats per image, whose sum is the loss; and the posterior means."""
+    """The two terms of the loss, averaged over the test images, in nats per image; and the posterior means."""
 
     reconstruction: float
     kl: float
@@ -80,10 +80,10 @@ def principal_axes(mu):
 
 
 def frechet_distance(a, b):
-    """The Frechet distance of two Gaussians with the means m and covariances C of features a (N, F) and b (M, F).
+    """Returns the Fréchet distance of two Gaussians with the means m and covariances C of features a (N, F), b (M, F).
 
-    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), as Heusel et al. 2017, https://arxiv.org/abs/1706.08500. Zero for equal
-    distributions; it grows when samples are blurred or alike. Its scale is that of the features.
+    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), as Heusel et al. 2017, https://arxiv.org/abs/1706.08500. It is zero
+    for equal distributions and grows if samples are blurred or alike. Its scale is that of the features.
     """
     c1, c2 = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     values, vectors = np.linalg.eigh(c1)
@@ -93,15 +93,15 @@ def frechet_distance(a, b):
     return np.sum((a.mean(axis=0) - b.mean(axis=0)) ** 2) + np.trace(c1) + np.trace(c2) - 2 * trace_of_root
 
 
-def confusion_matrix(condition, read):
-    """Counts (10, 10): row the digit asked for, column the digit read."""
+def confusion_matrix(requested, predicted):
+    """Returns counts (10, 10): rows are requested digits, columns predicted ones."""
     matrix = np.zeros((10, 10), int)
-    np.add.at(matrix, (condition, read), 1)
+    np.add.at(matrix, (requested, predicted), 1)
     return matrix
 
 
 class Accuracy(NamedTuple):
-    """The share of samples read as the digit asked for, in percent: of all, of the worst digit, and which that is."""
+    """The percentage of samples classified as the requested digit: of all, of the worst digit, and which that is."""
 
     all: float
     worst: float
@@ -109,7 +109,7 @@ class Accuracy(NamedTuple):
 
 
 def accuracy(matrix):
-    """The `Accuracy` of a confusion matrix."""
+    """Returns the `Accuracy` of a confusion matrix."""
     by_digit = 100 * np.diag(matrix) / matrix.sum(axis=1)
     worst_digit = int(by_digit.argmin())
     return Accuracy(100 * np.trace(matrix) / matrix.sum(), by_digit[worst_digit], worst_digit)

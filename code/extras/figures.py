@@ -106,9 +106,9 @@ def show_cvae_classes(model, data):
 
 @matplotlib.style.context("default")
 def draw_latent_space(name, points, names, labels, title):
-    """Draws points (N, 2) coloured by their labels (N,), 0 to 9, and each label at the median of its points.
+    """Draws points (N, 2) colored by their labels (N,), 0 to 9, and each label at the median of its points.
 
-    `names` are those of the two axes.
+    `names` are the labels of the two axes. Returns the path of the picture.
     """
     labels = np.asarray(labels)
     figure = Figure((6, 6))
@@ -125,7 +125,8 @@ def draw_latent_space(name, points, names, labels, title):
 def draw_losses(name, train, reconstruction, kl, limit, title):
     """Draws losses by epoch, in nats per image: the test loss and its terms; training and test loss at a larger scale.
 
-    `limit` is the epoch after which the training loss must be below a limit, and that limit.
+    `limit` is a pair: an epoch, and the value that the training loss must be below in it. Returns the path of the
+    picture.
     """
     figure = Figure((9, 4), layout="constrained")
     figure.suptitle(title)
@@ -139,7 +140,7 @@ def draw_losses(name, train, reconstruction, kl, limit, title):
 
 
 def plot_terms(plot, reconstruction, kl):
-    """The test loss and the two terms that it is the sum of, from 0."""
+    """Plots the test loss and its two terms, on an axis that starts at 0."""
     epochs = np.arange(1, len(kl) + 1)
     test = np.add(reconstruction, kl)
     plot.plot(epochs, test, "C1o-", label="test loss")
@@ -150,7 +151,7 @@ def plot_terms(plot, reconstruction, kl):
 
 
 def plot_end(plot, train, test, limit):
-    """The training and the test loss at the scale of the second half of the epochs, where they change little."""
+    """Plots the training and the test loss at the scale of the second half of the epochs, where they change little."""
     epochs = np.arange(1, len(train) + 1)
     plot.plot(epochs, train, "C0o--", label="training loss")
     plot.plot(epochs, test, "C1o-", label="test loss")
@@ -165,7 +166,7 @@ def plot_end(plot, train, test, limit):
 
 
 def label_lines(plot):
-    """Writes the label of each line at its right end; of two that would overlap, the upper one further up."""
+    """Writes the label of each line at its right end; of two that would overlap, the upper one is moved up."""
     low, high = plot.get_ylim()
     free = low  # the lowest place where there is no text yet
     for line in sorted(plot.lines, key=lambda line: line.get_ydata()[-1]):
@@ -178,10 +179,10 @@ def label_lines(plot):
 
 @matplotlib.style.context("default")
 def draw_confusion(name, matrix, title):
-    """Draws counts (10, 10): row the digit asked for, column the digit read."""
+    """Draws counts (10, 10): rows are requested digits, columns predicted ones. Returns the path of the picture."""
     figure = Figure((5.4, 5.2))
-    plot = figure.add_subplot(title=title, xlabel="read as", ylabel="digit asked for")
-    plot.imshow(np.sqrt(matrix), cmap="Blues")  # the root, so that a few mistakes show
+    plot = figure.add_subplot(title=title, xlabel="predicted digit", ylabel="requested digit")
+    plot.imshow(np.sqrt(matrix), cmap="Blues")  # the square root, so that a few mistakes are visible
     plot.set(xticks=range(10), yticks=range(10))
     for (row, column), count in np.ndenumerate(matrix):
         if count:

@@ -1,7 +1,7 @@
-"""Digits drawn from fonts, in MNIST's format: what `assignment.load_data` falls back on where there is no MNIST.
+"""Renders digits from fonts, in MNIST's format: the fallback of `assignment.load_data` where there is no MNIST.
 
-Each image is one glyph of one of the fonts that matplotlib ships, with random stroke, slant, rotation and scale, its
-centre of mass near the centre as in MNIST. A stand-in to see the models work: results on it are not MNIST's.
+Each image is a glyph of one of matplotlib's fonts with random stroke, slant, rotation and scale, its center of mass
+near the center as in MNIST. It shows the models at work; results on it are not results on MNIST.
 """
 
 import pathlib
@@ -42,7 +42,7 @@ HEIGHT = 40  # of which it is HEIGHT high: MNIST's digits are 20 of 28
 
 
 def rendered_digits(seed=0, train_size=60_000, test_size=10_000):
-    """Draws a data set, the size of MNIST's unless told otherwise.
+    """Renders a data set, by default of the size of MNIST.
 
     Args:
         seed: the same seed and sizes give the same images.
@@ -52,21 +52,21 @@ def rendered_digits(seed=0, train_size=60_000, test_size=10_000):
         (x_train, y_train), (x_test, y_test): uint8 images (N, 28, 28), 0 is background; uint8 labels 0 to 9.
     """
     rng = np.random.default_rng(seed)
-    glyphs = _draw_glyphs()  # (10, faces, CELL, CELL)
-    centres = _centres_of_mass(glyphs)  # (10, faces, 2)
+    glyphs = draw_glyphs()  # (10, faces, CELL, CELL)
+    centers = centers_of_mass(glyphs)  # (10, faces, 2)
     count = train_size + test_size
     labels = rng.integers(0, 10, count).astype(np.uint8)
     faces = rng.integers(0, glyphs.shape[1], count)
     chunks = [(labels[i : i + 5_000], faces[i : i + 5_000]) for i in range(0, count, 5_000)]
-    images = np.concatenate([_distort(glyphs[chunk], centres[chunk], rng) for chunk in chunks])
+    images = np.concatenate([distort(glyphs[chunk], centers[chunk], rng) for chunk in chunks])
     train = images[:train_size], labels[:train_size]
     test = images[train_size:], labels[train_size:]
     return train, test
 
 
 @matplotlib.style.context("default")
-def _draw_glyphs():
-    """Every digit in every font and stroke: uint8 (10, fonts * strokes, CELL, CELL)."""
+def draw_glyphs():
+    """Renders every digit in every font and stroke: uint8 (10, fonts * strokes, CELL, CELL)."""
     folder = pathlib.Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     faces = [(FontProperties(fname=folder / f"{font}.ttf"), stroke) for font in FONTS for stroke in STROKES]
     dpi = 72  # a point is a pixel
@@ -92,18 +92,16 @@ def _draw_glyphs():
     return sheet.reshape(10, CELL, len(faces), CELL).swapaxes(1, 2)
 
 
-def _centres_of_mass(glyphs):
-    """The centre of mass, x and y, of each glyph: (..., CELL, CELL) -> (..., 2)."""
-    mass, pixels = glyphs.sum(axis=(-2, -1), dtype=np.float64), np.arange(CELL)
-    return (
-        np.stack(
-            [glyphs.sum(axis=-2, dtype=np.float64) @ pixels, glyphs.sum(axis=-1, dtype=np.float64) @ pixels], axis=-1
-        )
-        / mass[..., np.newaxis]
-    )
+def centers_of_mass(glyphs):
+    """Returns the center of mass, x and y, of each glyph: (..., CELL, CELL) -> (..., 2)."""
+    pixels = np.arange(CELL)
+    mass = glyphs.sum(axis=(-2, -1), dtype=np.float64)
+    x = glyphs.sum(axis=-2, dtype=np.float64) @ pixels
+    y = glyphs.sum(axis=-1, dtype=np.float64) @ pixels
+    return np.stack([x, y], axis=-1) / mass[..., np.newaxis]
 
 
-def _distort(glyphs, centres_of_mass, rng):
+def distort(glyphs, centers_of_mass, rng):
     """Slants, rotates and scales glyphs (N, CELL, CELL) at random into images (N, 28, 28), both uint8."""
     n = len(glyphs)
     angle = rng.normal(0, 0.12, n)  # radians
@@ -111,11 +109,11 @@ def _distort(glyphs, centres_of_mass, rng):
     height = CELL / 28 / rng.uniform(0.8, 1.05, n)  # glyph pixels to an image pixel
     width = CELL / 28 / rng.uniform(0.75, 1.15, n)
     cos, sin = np.cos(angle), np.sin(angle)
-    # Image to glyph coordinates: [x, y] = linear @ ([x', y'] - centre of the image) + centre of mass
+    # Image to glyph coordinates: [x, y] = linear @ ([x', y'] - center of the image) + center of mass
     linear = np.stack([width * (cos + slant * sin), width * (slant * cos - sin), height * sin, height * cos], axis=1)
     linear = linear.reshape(n, 2, 2)
-    centre = 14 + rng.normal(0, 0.4, (n, 2))
-    shift = centres_of_mass - np.einsum("nij,nj->ni", linear, centre)
+    center = 14 + rng.normal(0, 0.4, (n, 2))
+    shift = centers_of_mass - np.einsum("nij,nj->ni", linear, center)
     transforms = np.concatenate([linear[:, 0], shift[:, :1], linear[:, 1], shift[:, 1:], np.zeros((n, 2))], axis=1)
     images = tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.constant(glyphs[..., np.newaxis], tf.float32),
