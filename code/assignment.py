@@ -246,7 +246,7 @@ def main(args):
         tf.keras.mixed_precision.set_global_policy(POLICIES[args.precision])
     if getattr(args, "load_weights", False):
         model = load_model("cvae" if args.is_cvae else "vae")
-        pictures = []
+        saved = []
         if model.latent_size != args.latent_size:
             print(f"The saved model has {model.latent_size} latents; ignoring --latent_size {args.latent_size}")
     else:
@@ -254,9 +254,12 @@ def main(args):
         model = kind(args.input_size, latent_size=args.latent_size)
         data = load_data()
         train(model, data, args)
-        pictures = show_training(model, data)
-    pictures += show_samples(model)
-    print(f"Saved to {OUTPUTS}: {', '.join(path.name for path in pictures)}")
+        saved = [OUTPUTS / f"{model_type(model, args)}.weights.h5", *show_training(model, data)]
+    saved += show_samples(model)
+    print(f"Saved to {OUTPUTS}: {', '.join(path.name for path in saved)}")
+    trained_on = getattr(run_of(model), "data", "MNIST")
+    if trained_on != "MNIST":
+        print(f"The model was trained on {trained_on}.")
 
 
 def train(model, data, args):

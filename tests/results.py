@@ -288,7 +288,8 @@ def print_small(kind):
     data = load_data()
     for name, (count, batch_size, epochs) in SMALL.items():
         images = to_pixels(data.x_train[:count])
-        loader = tf.data.Dataset.from_tensor_slices((images, data.y_train[:count])).batch(batch_size)
+        loader = tf.data.Dataset.from_tensor_slices((images, data.y_train[:count]))
+        loader = loader.shuffle(count).batch(batch_size)
         cells = []
         for optimizer in optimizers.values():
             tf.keras.utils.set_random_seed(0)

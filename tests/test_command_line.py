@@ -95,8 +95,10 @@ def test_it_trains_with_settings_that_are_in_the_way(project):
     assert lines[1].startswith("Train Epoch: 1  Loss: ") and lines[2].startswith("Train Epoch: 2  Loss: ")
     drawn = [f"cvae_{name}.png" for name in ("loss", "reconstructions", "latent_space", "classes")]
     drawn += SAMPLES["cvae"]
-    assert lines[3:] == [f"Saved to {folder / 'outputs'}: {', '.join(drawn)}"]
-    assert names(folder / "outputs") == sorted(["cvae.run.json", "cvae.weights.h5", *drawn])
+    saved = ["cvae.weights.h5", *drawn]
+    assert lines[3] == f"Saved to {folder / 'outputs'}: {', '.join(saved)}"
+    assert lines[4:] == ["The model was trained on small.npz."]  # which is not MNIST
+    assert names(folder / "outputs") == sorted(["cvae.run.json", *saved])
 
 
 def test_ctrl_c_ends_the_program_at_once_and_leaves_the_weights_of_the_last_epoch(project, monkeypatch):
@@ -174,10 +176,13 @@ def test_the_two_files_alone_do_the_homework(tmp_path, small_file):
     assert "Warning" not in done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "imported"
-    for name, printed in (("vae", lines[1:5]), ("cvae", lines[5:9])):
+    for name, printed in (("vae", lines[1:7]), ("cvae", lines[7:13])):
         assert printed[0] == f"Training a {name.upper()} on small.npz: 3 batches of 400"
         assert re.fullmatch(r"Train Epoch: 1  Loss: \d+\.\d\d", printed[1])
-        assert printed[2] == printed[3] == f"Saved to {folder / 'outputs'}: {', '.join(SAMPLES[name])}"
+        samples = ", ".join(SAMPLES[name])
+        assert printed[2] == f"Saved to {folder / 'outputs'}: {name}.weights.h5, {samples}"
+        assert printed[4] == f"Saved to {folder / 'outputs'}: {samples}"  # from the saved weights
+        assert printed[3] == printed[5] == "The model was trained on small.npz."
     files = [f"{name}.{kind}" for name in ("cvae", "vae") for kind in ("run.json", "weights.h5")]
     assert names(folder / "outputs") == sorted([*files, *SAMPLES["vae"], *SAMPLES["cvae"]])
     assert names(tmp_path) == ["foreign", "homework"]
@@ -327,7 +332,7 @@ def test_the_vae_s_run_and_its_metadata(small_mnist, outputs, main, capsys):
     saved = run_of(outputs, "vae")
     assert (saved["data"], saved["seed"], saved["precision"], saved["latent_size"]) == ("small.npz", 3, "float32", 2)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 4 and len(saved["history"]) == 2
+    assert len(lines) == 5 and len(saved["history"]) == 2
     for epoch, losses in enumerate(saved["history"], start=1):
         train_loss, reconstruction, kl = (losses[name] for name in ("train_loss", "test_reconstruction", "test_kl"))
         assert lines[epoch] == (
