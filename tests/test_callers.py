@@ -245,7 +245,15 @@ def test_encode_and_decode_take_lists(kind, rng):
 # -------------------------------------------------------------------------------------------- other modules
 
 
-def test_a_cvae_of_a_second_import_is_one_too():
+@pytest.fixture
+def registered_classes():
+    """What Keras knows by name is as before after the test."""
+    before = dict(tf.keras.utils.get_custom_objects())
+    yield
+    tf.keras.utils.get_custom_objects().update(before)
+
+
+def test_a_cvae_of_a_second_import_is_one_too(registered_classes):
     """As in a notebook that reloads vae.py, or a test that imports it by its path."""
     spec = importlib.util.spec_from_file_location("vae_again", CODE / "vae.py")
     module = importlib.util.module_from_spec(spec)
