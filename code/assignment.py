@@ -1,9 +1,9 @@
 """Trains a VAE or a CVAE on MNIST and draws digits with it: the handout's functions and its command line.
 
 `vae.py` has the models and their loss. These two files are self-contained; if the folder `extras` is next to them,
-`main` also measures the loss on the test images and draws more pictures. The handout's functions come first, in its
-order, and what they need besides comes after the command line. All files are written to `outputs/` in the project's
-folder.
+`main` also measures the test loss, draws more pictures, and falls back on rendered digits where there is no MNIST. The
+handout's functions come first, in its order, then the command line and the helper functions. All files are written to
+`outputs/` in the project's folder.
 """
 
 import argparse
@@ -73,7 +73,7 @@ def load_mnist(batch_size, buffer_size=1024):
         A `tf.data.Dataset` of (images (B, 1, 28, 28) float32 in [0, 1], labels (B,) int32), reshuffled each epoch.
 
     Raises:
-        InputError: if there are not B images, or if `load_data` does.
+        InputError: if the data set has fewer than B images, or if `load_data` raises it.
     """
     data = load_data()
     count = len(data.x_train)
@@ -105,7 +105,7 @@ def train_step(model, images, labels, is_cvae=False):
         labels: (B,), used only if `is_cvae`.
 
     Returns:
-        The loss before the step in nats per image, a scalar.
+        The loss of the batch before the update in nats per image, a scalar.
     """
     with tf.GradientTape() as tape:
         x_hat, mu, logvar = forward(model, images, labels, is_cvae, training=True)
@@ -137,14 +137,15 @@ def train_vae(model, train_loader, args, is_cvae=False):
         model: a `VAE`, or a `CVAE` if `is_cvae`.
         train_loader: yields batches of images (B, 1, H, W) in [0, 1] and labels (B,).
         args: not used.
-        is_cvae: whether the model is given the labels, one-hot.
+        is_cvae: whether to pass the one-hot labels to the model.
 
     Returns:
         The sum of the losses of the batches, a scalar tensor. Divided by the number of batches it is the average loss
         per image, if all batches have the same size.
 
     Raises:
-        InputError: before training on an invalid batch, see `checked_batches`.
+        InputError: if a batch is invalid, before training on it, see `checked_batches`.
+        TypeError: if `is_cvae` does not match the model.
     """
     length = operator.length_hint(train_loader) or None  # None if it is not known
     in_terminal = hasattr(sys.stdout, "isatty") and sys.stdout.isatty()
@@ -163,7 +164,7 @@ def train_vae(model, train_loader, args, is_cvae=False):
 def save_model_weights(model, args):
     """Saves the weights, with the optimizer's state, as `outputs/{vae,cvae}.weights.h5`.
 
-    Next to them, `outputs/{vae,cvae}.run.json` gets the run's data, seed, precision and losses, see `train`.
+    Also writes the run metadata, `model.run` (see `train`) and the latent size, to `outputs/{vae,cvae}.run.json`.
 
     Raises:
         OSError: if a file cannot be written. The old one is then unchanged.
@@ -178,14 +179,14 @@ def save_model_weights(model, args):
 
 
 def load_weights(model):
-    """Loads the weights that `save_model_weights` saved, and the optimizer's state, so that training can continue.
+    """Loads the weights that `save_model_weights` saved and the optimizer's state, so that training can continue.
 
     Returns:
         The model.
 
     Raises:
         FileNotFoundError: if no weights are saved.
-        InputError: if the weights do not fit the model, whose own are then unchanged.
+        InputError: if the weights cannot be loaded into the model, which then keeps its own.
     """
     name = model_type(model)
     path = OUTPUTS / f"{name}.weights.h5"
@@ -199,11 +200,11 @@ def load_weights(model):
             raise ValueError("NaN or infinite weights")
     except Exception as error:  # h5py and both generations of Keras raise many types
         model.set_weights(before)  # some may have been loaded
-        reasons = "it has other sizes, is damaged, or was saved by Keras 3 and cannot be loaded by Keras 2"
-        raise InputError(f"{path} does not fit this {type(model).__name__}: {reasons}") from error
+        reasons = "it has other layer sizes, is damaged, or was saved by Keras 3, which Keras 2 cannot load"
+        raise InputError(f"{path} cannot be loaded into this {type(model).__name__}: {reasons}") from error
     run = read_run(name)
     if not run:
-        warnings.warn(f"{name}.run.json is missing or damaged: it is not known what data trained {path}", stacklevel=2)
+        warnings.warn(f"{name}.run.json is missing or damaged: cannot tell what data {path} is from", stacklevel=2)
     model.run = types.SimpleNamespace(**run)
     return model
 
@@ -218,7 +219,7 @@ def show_vae_images(model, latent_size):
 
 
 def show_vae_interpolation(model, latent_size):
-    """Draws `outputs/show_vae_interpolation.png`: 12 rows of 12 steps from one sample to another. Returns its path."""
+    """Draws `outputs/show_vae_interpolation.png`: 12 interpolations of 12 images each. Returns its path."""
     first = tf.random.normal((12, latent_size))
     last = tf.random.normal((12, latent_size))
     z = tf.linspace(first, last, 12, axis=1)  # (12, 12, Z), a row for each pair
@@ -227,7 +228,7 @@ def show_vae_interpolation(model, latent_size):
 
 
 def show_cvae_images(model, latent_size):
-    """Draws `outputs/show_cvae_images.png`: 10 samples of each class, a row for each. Returns its path."""
+    """Draws `outputs/show_cvae_images.png`: 10 samples of each class, one row per class. Returns its path."""
     classes = np.arange(num_classes_of(model))
     z = tf.random.normal((10 * len(classes), latent_size))
     c = one_hot(np.repeat(classes, 10), len(classes))
@@ -265,12 +266,12 @@ def main(args):
 def train(model, data, args):
     """Trains a model; after each epoch prints the losses and saves the weights.
 
-    `model.run` then describes the run: `data`, the name of the data; `seed`, a number or None; `precision`, "float32"
-    or "bfloat16"; and `history`, for each epoch a dictionary of losses in nats per image, `train_loss` and, if `extras`
-    is there, `test_reconstruction` and `test_kl`.
+    Sets `model.run` to the run metadata: `data`, the name of the data set; `seed`, a number or None; `precision`,
+    "float32" or "bfloat16"; and `history`, a list with one dictionary per epoch, which holds `train_loss` and, with
+    `extras`, `test_reconstruction` and `test_kl`, in nats per image.
 
     Raises:
-        InputError: if the loss becomes NaN or infinite. The weights of the epoch before stay saved.
+        InputError: if the loss becomes NaN or infinite. The weights saved after the previous epoch are kept.
     """
     train_loader = load_mnist(args.batch_size)
     OUTPUTS.mkdir(parents=True, exist_ok=True)
@@ -306,17 +307,21 @@ POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}  # Keras' names
 
 def parseArguments():
     """Parses the arguments of the command line (handout, "FAQ")."""
-    parser = argparse.ArgumentParser(description="Train a VAE or a conditional VAE on MNIST, draw digits to outputs/.")
+    parser = argparse.ArgumentParser(
+        description="Train a VAE or a conditional VAE on MNIST and save samples to outputs/."
+    )
     parser.add_argument("--is_cvae", action="store_true", help="train the conditional VAE instead of the VAE")
-    parser.add_argument("--load_weights", action="store_true", help="draw from the saved weights, without training")
+    parser.add_argument(
+        "--load_weights", action="store_true", help="draw samples with the saved weights, without training"
+    )
     parser.add_argument("--batch_size", type=int, default=1024, help="batch size (default: 1024)")
     parser.add_argument("--num_epochs", type=int, default=10, help="number of epochs (default: 10)")
     parser.add_argument("--latent_size", type=int, default=15, help="number of latents (default: 15)")
-    parser.add_argument("--input_size", type=int, default=784, choices=[784], help="pixels of an image, MNIST's 784")
+    parser.add_argument("--input_size", type=int, default=784, choices=[784], help="pixels per image, 784 for MNIST")
     help_text = f"peak learning rate (default: {LEARNING_RATE}, for every batch size)"
     parser.add_argument("--learning_rate", type=float, default=LEARNING_RATE, help=help_text)
     parser.add_argument("--seed", type=int, help="random seed, 0 to 4294967295, for a reproducible run")
-    help_text = "bfloat16: Keras' policy mixed_bfloat16, for processors with matrix units (default: float32)"
+    help_text = "bfloat16: Keras' policy mixed_bfloat16, faster on some processors (default: float32)"
     parser.add_argument("--precision", choices=POLICIES, default="float32", help=help_text)
     args = parser.parse_args()
     limits = {"batch_size": 10**6, "num_epochs": 10**6, "latent_size": 10**4, "learning_rate": 1}
@@ -336,12 +341,13 @@ compiled_steps = weakref.WeakKeyDictionary()  # for each model its compiled step
 
 
 def compiled_step(model, images, labels, is_cvae):
-    """Returns `train_step` as a graph, which is faster than line by line.
+    """Returns `train_step` compiled to a graph, which is faster than eager execution.
 
-    It is kept until the loss function, the optimizer or the trained variables are others. The batch is an example.
+    The graph is reused until the loss function, the optimizer or a trained variable is replaced. `images` and `labels`
+    are an example batch for tracing.
     """
     if not model.built:
-        forward(model, images[:1], labels[:1], is_cvae)  # creates the variables of a model from elsewhere
+        forward(model, images[:1], labels[:1], is_cvae)  # creates the variables of a custom model
     objects = [loss_function, model.optimizer, *model.trainable_variables]
     step, known = compiled_steps.get(model, (None, []))
     if len(known) == len(objects) and all(map(operator.is_, known, objects)):
@@ -350,14 +356,14 @@ def compiled_step(model, images, labels, is_cvae):
     step = tf.function(train_step, autograph=False)
     any_images = tf.TensorSpec((None, *images.shape[1:]), images.dtype)
     any_labels = tf.TensorSpec((None,), labels.dtype)
-    # Traces it: of traces by calls, TensorFlow would warn after a few models
+    # Trace now: tracing on the first call would trigger retracing warnings after a few models
     step.get_concrete_function(model, any_images, any_labels, is_cvae)
     compiled_steps[model] = step, objects
     return step
 
 
 def check_trainable(model, images, labels, is_cvae):
-    """Raises an InputError if a model cannot be trained; warns if its images are not in [0, 1]."""
+    """Raises an InputError if a model cannot be trained; warns if its outputs x_hat are not in [0, 1]."""
     if not model.trainable_variables:
         raise InputError("all layers are frozen: set trainable = True on one of them")
     if not hasattr(model.optimizer, "apply_gradients"):
@@ -378,7 +384,7 @@ def checked_batches(model, train_loader, is_cvae):
         TypeError: if `is_cvae` is true for a `VAE`, or false for a `CVAE`.
     """
     if isinstance(model, (VAE, CVAE)) and is_conditional(model) != is_cvae:
-        raise TypeError(f"a {type(model).__name__} is trained with is_cvae={not is_cvae}")
+        raise TypeError(f"a {type(model).__name__} must be trained with is_cvae={not is_cvae}, got {is_cvae}")
     if isinstance(train_loader, tf.data.Dataset) and train_loader.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise InputError("the loader repeats forever: remove .repeat()")
     batch = None
@@ -405,25 +411,25 @@ def check_images(images, model):
     input_size = getattr(model, "input_size", 784)
     side = round(input_size**0.5)
     if images.shape.rank < 2 or not len(images) or np.prod(images.shape[1:]) != input_size:
-        raise InputError(f"images must be (N, 1, {side}, {side}), got {tuple(images.shape)}")
+        raise InputError(f"images must have the shape (N, 1, {side}, {side}), got {tuple(images.shape)}")
     low = np.min(images)
     high = np.max(images)
     if not np.isfinite(low + high):
-        raise InputError(f"pixels must be from 0 to 1, got {low} to {high}")
+        raise InputError(f"pixels must be finite, got {low} to {high}")
     if low < 0 or high > 1:
-        warnings.warn("pixels should be in [0, 1], for which the loss is meant: divide by 255?", stacklevel=4)
+        warnings.warn("pixels should be in [0, 1]: divide them by 255?", stacklevel=4)
     return tf.reshape(images, (-1, 1, side, side))
 
 
 def check_labels(labels, count, num_classes):
-    """Returns labels (N,) or (N, 1), numbers or strings of them, as int32 (N,).
+    """Returns labels (N,) or (N, 1), numbers or numeric strings, as int32 (N,).
 
     Raises:
         InputError: if they are not `count` whole numbers from 0 to `num_classes` - 1.
     """
     labels = np.asarray(labels)
     if labels.shape not in ((count,), (count, 1)):
-        raise InputError(f"labels must be ({count},), got {labels.shape}")
+        raise InputError(f"labels must have the shape ({count},), got {labels.shape}")
     try:
         numbers = labels.reshape(count).astype(np.float64)
     except (TypeError, ValueError) as error:
@@ -435,12 +441,12 @@ def check_labels(labels, count, num_classes):
 
 
 def is_conditional(model):
-    """Returns whether a model is a `CVAE`, from here or elsewhere, which is given classes too."""
+    """Returns whether a model is conditional: a `CVAE`, or a custom model with `num_classes`."""
     return hasattr(model, "num_classes")
 
 
 def num_classes_of(model):
-    """Returns C of a conditional model, ten if it does not say."""
+    """Returns the model's number of classes, 10 if it has no `num_classes`."""
     return getattr(model, "num_classes", 10)
 
 
@@ -463,10 +469,10 @@ def load_data():
     Where there is neither, digits rendered from fonts take its place, with a warning.
 
     Returns:
-        `Data`. Its name is "MNIST" if the data is MNIST to the last byte.
+        `Data`. Its name is "MNIST" if the data is byte-identical to MNIST.
 
     Raises:
-        InputError: if `$MNIST_NPZ` is not a valid file, or if there are no images at all.
+        InputError: if `$MNIST_NPZ` is not a valid file, or if MNIST cannot be loaded and there is no `extras`.
     """
     path = os.environ.get("MNIST_NPZ")
     if path:
@@ -525,7 +531,7 @@ def check_arrays(images, labels):
     """
     images = np.asarray(images)
     if images.shape[1:] != (28, 28) or not len(images):
-        raise InputError(f"images must be (N, 28, 28), got {images.shape}")
+        raise InputError(f"images must have the shape (N, 28, 28), got {images.shape}")
     if images.dtype.kind == "f" and images.max() <= 1:
         images = 255 * images
     if not 0 <= images.min() <= images.max() <= 255:  # NaN fails this too
@@ -543,7 +549,7 @@ def to_pixels(images):
 
 @contextlib.contextmanager
 def new_file(name):
-    """Yields a temporary path; at the end moves that file to `name` in `outputs/`, a folder that is made if missing.
+    """Yields a temporary path; on success, moves the file to `name` in `outputs/`, which is created if missing.
 
     After an error, as on a full disk, the old file is unchanged.
     """
@@ -555,7 +561,7 @@ def new_file(name):
 
 
 def model_type(model, args=None):
-    """Returns "cvae" or "vae", with which the names of a model's files begin."""
+    """Returns "cvae" or "vae", the prefix of the names of a model's files."""
     return "cvae" if is_conditional(model) or getattr(args, "is_cvae", False) is True else "vae"
 
 
@@ -563,20 +569,20 @@ def load_model(name, data=None):
     """Creates a model, "vae" or "cvae", of the saved latent size, and loads its weights.
 
     Raises:
-        FileNotFoundError: if there are none.
-        InputError: if they were trained on other data than `data`, where both are known.
+        FileNotFoundError: if no weights are saved.
+        InputError: if they were trained on other data than `data`, where both are known, or cannot be loaded.
     """
     run = read_run(name)
     trained_on = run.get("data")
     if data and trained_on and trained_on != data.name:
-        raise InputError(f"the saved {name.upper()} was trained on {trained_on}, not on {data.name}: use that data")
+        raise InputError(f"the saved {name.upper()} was trained on {trained_on}, not on {data.name}: train it again")
     latent_size = run.get("latent_size") or 15
     model = CVAE(784, latent_size=latent_size) if name == "cvae" else VAE(784, latent_size=latent_size)
     return load_weights(model)
 
 
 def read_run(name):
-    """Returns the saved `model.run` as a dictionary, {} if it cannot be read."""
+    """Returns the saved run metadata as a dictionary, {} if it cannot be read."""
     try:
         return dict(json.loads((OUTPUTS / f"{name}.run.json").read_text("utf-8")))
     except (OSError, ValueError, TypeError):
@@ -589,7 +595,7 @@ def run_of(model):
 
 
 def build(model):
-    """Calls a model that was never called, and builds its optimizer: Keras saves, loads and exports no other."""
+    """Builds a model and its optimizer, since Keras cannot save, load or export an unbuilt model."""
     if not model.built:
         side = round(getattr(model, "input_size", 784) ** 0.5)
         forward(model, tf.zeros((1, 1, side, side)), tf.zeros(1, tf.int32), is_conditional(model))
@@ -605,13 +611,13 @@ def draw_grid(name, images, columns, title, row_labels=(), column_labels=(), fra
     """Draws images row by row, white on black, with matplotlib's default settings, whatever the user's are.
 
     Args:
-        name: of the file in `outputs/`.
+        name: file name in `outputs/`.
         images: N times H x W pixels in [0, 1]; an image of NaN leaves its cell empty.
         columns: images in a row.
         title: text above the grid.
         row_labels, column_labels: texts for the rows and columns.
         framed: for each row, the column of the image that gets a frame.
-        image_inches: side of an image. At half an inch, 28 pixels are 56 pixels of the picture.
+        image_inches: side of an image. At 0.5 inches, 28 x 28 pixels are drawn as 56 x 56.
 
     Returns:
         The path of the file.
@@ -647,10 +653,10 @@ def title(model, text):
     return f"{type(model).__name__}: {text}" + (f" ({data})" if data else "")
 
 
-# -------------------------------------------------------------------------------------------------- what lies in extras
+# -------------------------------------------------------------------------------------------------- optional: extras
 
 
-LOSS_LIMIT = 120  # nats per image, of the training loss in epoch LIMIT_EPOCH (handout, "Train our VAE")
+LOSS_LIMIT = 120  # limit of the training loss in epoch LIMIT_EPOCH, nats per image (handout, "Train our VAE")
 LIMIT_EPOCH = 5
 
 
@@ -660,7 +666,7 @@ def has_extras(data):
 
 
 def measure_test_losses(model, data):
-    """Returns `test_reconstruction` and `test_kl` in nats per image; {} where `extras` is not there."""
+    """Returns `test_reconstruction` and `test_kl` in nats per image; {} without `extras` or test images."""
     if not has_extras(data):
         return {}
     from extras.evaluation import evaluate
@@ -678,7 +684,7 @@ def describe(test_losses):
 
 
 def show_training(model, data):
-    """Draws the pictures of a training that lie in `extras`. Returns their paths, none where they are not there."""
+    """Draws the training pictures with `extras`. Returns their paths, none without `extras` or test images."""
     if not has_extras(data):
         return []
     from extras import figures

@@ -1,7 +1,7 @@
 """Writes `outputs/explore.html`, a page to play with the saved models in any browser: `python code/explore.py`.
 
-The page is `extras/page/template.html`, with the weights, statistics of the test images, and the scripts of that folder
-in it. It loads nothing from anywhere.
+The page is `extras/page/template.html` with the weights, statistics of the test images and the scripts of that folder
+embedded. It loads no other files.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from assignment import InputError, load_data, load_model, new_file, run_of, run_
 from extras.evaluation import evaluate, losses_by_class, principal_axes
 
 TEMPLATE = pathlib.Path(__file__).resolve().parent / "extras" / "page" / "template.html"
-END = "<!-- In the page"  # the comment in the template before what only the template shows
+END = "<!-- In the page"  # start of the template's tail, which the models and scripts replace
 SCRIPTS = (  # in this order, as each uses what is before it
     "networks",
     "elements",
@@ -40,12 +40,12 @@ SCRIPTS = (  # in this order, as each uses what is before it
     "link",
     "start",
 )
-USUAL_SHARE = 0.99  # share of the test images with a loss that counts as usual for a digit
+USUAL_SHARE = 0.99  # share of the test images whose loss counts as usual
 POINTS = 300  # number of test images on the map
 
 
 def quantize(kernel, bias):
-    """Returns the bytes of a linear layer: float32 scales (inputs,), float32 biases, int8 kernel (inputs, outputs).
+    """Quantizes a linear layer to bytes: float32 scales (inputs,), float32 biases, int8 kernel (inputs, outputs).
 
     A weight is its int8 value times the scale of its row.
     """
@@ -71,16 +71,16 @@ def scripts():
 
 
 def describe(model, data):
-    """Returns what the page needs of a trained model, as the comment in `networks.js` says.
+    """Returns the data of a trained model that the page needs, in the format described in `networks.js`.
 
-    The statistics are those of the test images of `data`.
+    The statistics are computed on the test images of `data`.
 
     Raises:
         InputError: if the model has fewer than two latents.
     """
     if model.latent_size < 2:
         kind = type(model).__name__
-        raise InputError(f"the saved {kind} has one latent, the page needs two: train with --latent_size 2 or more")
+        raise InputError(f"the saved {kind} has one latent, the page needs two or more: train with --latent_size 2")
     images = to_pixels(data.x_test)
     ink = np.sum(images, axis=(1, 2, 3))
     usual_loss = np.quantile(np.min(losses_by_class(model, images), axis=1), USUAL_SHARE)
@@ -124,7 +124,9 @@ def main(argv=None):
     for kind in saved:
         model = load_model(kind, data)
         models[kind] = describe(model, data)
-    data_of_page = json.dumps(models).replace("<", "\\u003c")  # JSON's other spelling, which cannot end the script
+    data_of_page = json.dumps(models).replace(
+        "<", "\\u003c"
+    )  # an equivalent JSON escape, which cannot close the script element
     page = TEMPLATE.read_text("utf-8").partition(END)[0]
     page += f'<script id="models" type="application/json">{data_of_page}</script>\n'
     page += f"<script>\n{scripts()}</script>\n</body>\n</html>\n"

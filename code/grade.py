@@ -54,7 +54,9 @@ def parse_arguments(argv=None):
     """Parses the arguments of the command line."""
     parser = argparse.ArgumentParser(description="Check the models as the course does; exit 0 only if all pass.")
     parser.add_argument("--load_weights", action="store_true", help="grade the saved weights instead of training")
-    parser.add_argument("--num_epochs", type=int, default=5, help="epochs, the handout's limit is for 5 (default: 5)")
+    parser.add_argument(
+        "--num_epochs", type=int, default=5, help="number of epochs; the course's limit is for 5 (default: 5)"
+    )
     parser.add_argument("--batch_size", type=int, default=1024, help="batch size (default: 1024)")
     parser.add_argument("--seed", type=int, default=0, help="random seed of training and samples (default: 0)")
     args = parser.parse_args(argv)
@@ -64,10 +66,10 @@ def parse_arguments(argv=None):
 
 
 def load_classifier(data):
-    """Returns a convolutional classifier of digits: images (N, 1, 28, 28) in [0, 1] to logits (N, 10).
+    """Loads a convolutional classifier, or trains and saves it: images (N, 1, 28, 28) in [0, 1] to logits (N, 10).
 
-    Trained on the training images of `data`, never on generated ones, and kept in `outputs/` under the checksum of
-    those images: other data has another classifier.
+    It is trained only on the training images of `data`. Its file name in `outputs/` contains their checksum, so each
+    data set has its own classifier.
     """
     classifier = new_classifier()
     name = f"classifier-{zlib.crc32(data.x_train.tobytes()):08x}.weights.h5"
@@ -88,7 +90,7 @@ def load_classifier(data):
 def new_classifier():
     """Creates the classifier, untrained."""
     tf.keras.utils.set_random_seed(0)  # one classifier for every run
-    last = {"data_format": "channels_last"}  # whatever Keras is told to assume
+    last = {"data_format": "channels_last"}  # regardless of Keras' image_data_format setting
     return tf.keras.Sequential(
         [
             layers.Input((1, 28, 28)),
@@ -132,10 +134,10 @@ def features(classifier, images):
 def sample(model, seed):
     """Draws `SAMPLES` samples of each digit.
 
-    The noise comes from a generator of its own, so that a training that continues afterwards is not changed.
+    The noise comes from a separate generator, so that sampling does not affect later training.
 
     Returns:
-        The requested digits (N,), which for a `VAE` mean nothing, and the images (N, 1, 28, 28).
+        The requested digits (N,), meaningless for a `VAE`, and the images (N, 1, 28, 28).
     """
     digits = np.repeat(np.arange(10), SAMPLES)
     z = np.random.default_rng(seed).normal(size=(len(digits), model.latent_size)).astype(np.float32)
@@ -191,7 +193,7 @@ def grade(args):
     rows = {
         "VAE: loss on the test images, nats": evaluate(vae, data).loss,
         "CVAE: loss on the test images, nats": evaluate(cvae, data).loss,
-        f"CVAE: accuracy of the worst digit ({of_samples.worst_digit}), %": of_samples.worst,
+        f"CVAE: sample accuracy of the worst digit ({of_samples.worst_digit}), %": of_samples.worst,
         "test images that the CVAE itself classifies correctly, %": accuracy_of_classify(cvae, data),
     }
     for name, distance in frechet_distances(classifier, data, models, [images_of_vae, images]).items():
@@ -210,7 +212,7 @@ def accuracy_of_classify(model, data):
 
 
 def check_training(name, losses, minutes):
-    """Returns the course's checks of the training of a model, with the loss of its last epoch."""
+    """Returns the checks of a model's training: the loss of its last epoch and the training time."""
     loss = losses[-1]
     if len(losses) == LIMIT_EPOCH:
         epoch = f"the {LIMIT_EPOCH}th epoch"
@@ -226,12 +228,12 @@ def check_samples(correct, percent):
     """Returns a check of the classifier itself, and the course's check of the CVAE's samples; both in percent."""
     return [
         Check("classifier: accuracy on test images, %", f">= {CLASSIFIER_LIMIT}", correct, correct >= CLASSIFIER_LIMIT),
-        Check("CVAE: accuracy of samples, %", f"> {ACCURACY_LIMIT}", percent, percent > ACCURACY_LIMIT),
+        Check("CVAE: sample accuracy, %", f"> {ACCURACY_LIMIT}", percent, percent > ACCURACY_LIMIT),
     ]
 
 
 def frechet_distances(classifier, data, models, samples):
-    """Returns by name the distances of test images, reconstructions and samples to the training images."""
+    """Returns the Fréchet distances of test images, reconstructions and samples to the training images, by name."""
     x_test = to_pixels(data.x_test)
     real = features(classifier, to_pixels(data.x_train))
     distances = {"real test images": frechet_distance(real, features(classifier, x_test))}
@@ -244,7 +246,7 @@ def frechet_distances(classifier, data, models, samples):
 
 
 def confusion_name(args):
-    """Returns the name of the confusion matrix's file. Training writes elsewhere, to keep the tracked file."""
+    """Returns the file name of the confusion matrix. After training it is another, to keep the tracked file."""
     return "grade_confusion.png" if args.load_weights else f"grade_confusion_{args.num_epochs}_epochs.png"
 
 

@@ -19,7 +19,7 @@ from tensorflow.keras import layers
 
 
 class ElboModel(tf.keras.Model):
-    """Base class of `VAE` and `CVAE`: their sizes, and their loss in the form that Keras' `fit` and `evaluate` call.
+    """Base class of `VAE` and `CVAE`: stores the sizes and implements the loss for Keras' `fit` and `evaluate`.
 
     The loss is the negative ELBO, the evidence lower bound.
 
@@ -47,7 +47,7 @@ class ElboModel(tf.keras.Model):
         self.means = types.SimpleNamespace(**means)  # hidden from Keras 2, which would count them among the weights
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Returns the loss that `fit` minimizes and `evaluate` reports, and updates the metrics. Called by Keras.
+        """Updates the metrics and returns the loss that `fit` minimizes and `evaluate` reports. Called by Keras.
 
         Args:
             x: the model's input: images, or a pair (images, one-hot classes).
@@ -57,10 +57,10 @@ class ElboModel(tf.keras.Model):
             training: not used.
 
         Raises:
-            ValueError: if `compile` was given a loss: it would be ignored.
+            ValueError: if a loss was passed to `compile`, since it would be ignored.
         """
         if self.loss:
-            raise ValueError("the model brings its own loss: call compile() without one")
+            raise ValueError("the model has its own loss: call compile() without a loss")
         images = x[0] if isinstance(x, (tuple, list)) else x
         x_hat, mu, logvar = y_pred
         weight = 1.0
@@ -126,22 +126,22 @@ class VAE(ElboModel):
         self.optimizer.build(self.trainable_variables)
 
     def encode(self, x):
-        """Encodes images x, (N, 1, H, W) or N rows of D pixels in another shape, as mu and logvar, (N, Z) each."""
+        """Encodes images x, (N, 1, H, W) or of any shape with D pixels per image, into mu and logvar, (N, Z) each."""
         x = tf.cast(x, self.compute_dtype)
         x = tf.reshape(x, (tf.shape(x)[0], 1, self.image_size, self.image_size))
         h = self.encoder(x)  # (N, H_d)
         return self.mu_layer(h), self.logvar_layer(h)
 
     def decode(self, z):
-        """Decodes latents z (N, Z) as images x_hat (N, 1, H, W), pixels in (0, 1)."""
+        """Decodes latents z (N, Z) into images x_hat (N, 1, H, W), pixels in (0, 1)."""
         return self.decoder(tf.cast(z, self.compute_dtype))
 
     def call(self, x, training=None):
         """Reconstructs images (handout, "VAE Forward Pass").
 
         Args:
-            x: images (N, 1, H, W), or N rows of D pixels in another shape, in [0, 1].
-            training: not used here; Keras hands it on to the layers inside, such as a `Dropout`.
+            x: images in [0, 1], (N, 1, H, W) or any other shape with D pixels per image.
+            training: not used here; Keras passes it on to the inner layers, such as a `Dropout`.
 
         Returns:
             x_hat (N, 1, H, W), mu (N, Z) and logvar (N, Z).
@@ -152,7 +152,7 @@ class VAE(ElboModel):
         return x_hat, mu, logvar
 
     def get_config(self):
-        """Returns the constructor's arguments, with which Keras makes a copy."""
+        """Returns the constructor's arguments, from which Keras re-creates the object."""
         return {"input_size": self.input_size, "latent_size": self.latent_size}
 
 
@@ -204,7 +204,7 @@ class CVAE(ElboModel):
         self.optimizer.build(self.trainable_variables)
 
     def encode(self, x, c):
-        """Encodes images x, as `VAE.encode`, of one-hot classes c (N, C) as mu and logvar, (N, Z) each."""
+        """Encodes images x, given as in `VAE.encode`, and one-hot classes c (N, C) into mu and logvar, (N, Z) each."""
         x = tf.cast(x, self.compute_dtype)
         x = tf.reshape(x, (tf.shape(x)[0], self.input_size))  # (N, D)
         c = tf.cast(c, self.compute_dtype)
@@ -212,7 +212,7 @@ class CVAE(ElboModel):
         return self.mu_layer(h), self.logvar_layer(h)
 
     def decode(self, z, c):
-        """Decodes latents z (N, Z) and one-hot classes c (N, C) as images x_hat (N, 1, H, W), pixels in (0, 1)."""
+        """Decodes latents z (N, Z) and one-hot classes c (N, C) into images x_hat (N, 1, H, W), pixels in (0, 1)."""
         z = tf.cast(z, self.compute_dtype)
         c = tf.cast(c, self.compute_dtype)
         return self.decoder(tf.concat([z, c], axis=1))  # (N, Z + C) -> (N, 1, H, W)
@@ -228,9 +228,9 @@ class CVAE(ElboModel):
         """Reconstructs images of given classes (handout, "Define CVAE with class input").
 
         Args:
-            x: images (N, 1, H, W), or N rows of D pixels in another shape, in [0, 1]; or a pair (x, c).
+            x: images in [0, 1], (N, 1, H, W) or any other shape with D pixels per image; or a pair (x, c).
             c: one-hot classes (N, C) of any numeric type.
-            training: not used here; Keras hands it on to the layers inside, such as a `Dropout`.
+            training: not used here; Keras passes it on to the inner layers, such as a `Dropout`.
 
         Returns:
             x_hat (N, 1, H, W), mu (N, Z) and logvar (N, Z).
@@ -248,7 +248,7 @@ class CVAE(ElboModel):
         return x_hat, mu, logvar
 
     def get_config(self):
-        """Returns the constructor's arguments, with which Keras makes a copy."""
+        """Returns the constructor's arguments, from which Keras re-creates the object."""
         return {"input_size": self.input_size, "num_classes": self.num_classes, "latent_size": self.latent_size}
 
 
@@ -270,7 +270,7 @@ reparameterization = reparametrize  # the handout's spelling
 
 
 def bce_function(x_hat, x):
-    """Returns the binary cross-entropy of x_hat to x in [0, 1] in nats, summed over every pixel of every image."""
+    """Returns the binary cross-entropy between x_hat and x in nats, summed over every pixel of every image."""
     return tf.reduce_sum(reconstruction_loss(x_hat, x))
 
 
@@ -278,7 +278,7 @@ CLIP = 1e-7  # pixels of x_hat are kept this far from 0 and 1, so that their log
 
 
 def reconstruction_loss(x_hat, x):
-    """Returns the binary cross-entropy of each image in nats, (N,). x_hat and x are N rows of D pixels in [0, 1]."""
+    """Returns the binary cross-entropy of each image in nats, (N,), for x_hat and x with D pixels per image."""
     x_hat = tf.clip_by_value(tf.cast(x_hat, tf.float32), CLIP, 1 - CLIP)
     x = tf.reshape(tf.cast(x, tf.float32), tf.shape(x_hat))  # raises where sizes differ and might broadcast
     by_pixel = -(x * tf.math.log(x_hat) + (1 - x) * tf.math.log(1 - x_hat))
@@ -312,7 +312,7 @@ def loss_function(x_hat, x, mu, logvar):
 
 
 def hidden_layer(hidden_dim, name, kernel_initializer="he_normal"):
-    """Creates a linear layer with ReLU, (N, any) -> (N, H_d), initialized as by He et al. 2015."""
+    """Creates a linear layer with ReLU, (N, any) -> (N, H_d), with the initialization of He et al. 2015."""
     return layers.Dense(hidden_dim, "relu", kernel_initializer=kernel_initializer, name=name)
 
 
@@ -338,14 +338,15 @@ def logvar_layer(hidden_dim, latent_size):
 def output_layer(input_size):
     """Creates the decoder's last linear layer, (N, H_d) -> (N, D), whose outputs are the logits of the pixels.
 
-    At first all images are nearly the same uniform grey: -2 is the logit of 0.12, near MNIST's mean pixel of 0.13.
+    At first all images are nearly the same uniform gray: -2 is the logit of 0.12, near MNIST's mean pixel of 0.13.
     """
     kernel = tf.keras.initializers.RandomNormal(stddev=0.002)
     bias = tf.keras.initializers.Constant(-2.0)
     return layers.Dense(input_size, kernel_initializer=kernel, bias_initializer=bias, name="pixels")
 
 
-# A one-hot is a single 1 next to D pixels or Z latents. With He's weights alone, the networks would largely ignore it:
+# A one-hot vector adds only a single 1 to D pixels or Z latents. With He's initialization alone, the networks would
+# largely ignore it:
 # z would encode part of the class, and the sample accuracy would be 3.4 (encoder) or 3.1 (decoder) percentage points
 # lower. Both scales were chosen for MNIST; a larger decoder scale slows down training by plain Adam.
 ENCODER_CLASS_SCALE = 42.0
@@ -354,7 +355,7 @@ DECODER_CLASS_SCALE = 12.04
 
 @tf.keras.utils.register_keras_serializable("hw6")
 class HeNormalWithClass(tf.keras.initializers.Initializer):
-    """Initializes a kernel as by He et al. 2015, with the last C rows, those of the class, multiplied by `scale`."""
+    """Initializes a kernel as in He et al. 2015, then multiplies its last C rows, the class weights, by `scale`."""
 
     def __init__(self, num_classes, scale):
         self.num_classes = num_classes
@@ -376,15 +377,15 @@ class HeNormalWithClass(tf.keras.initializers.Initializer):
 class MuonAdam(tf.keras.optimizers.SGD):
     """Muon for the kernels of some layers, Adam for all other weights.
 
-    A run is short: 10 epochs in batches of 1024 are 580 steps. Muon (https://kellerjordan.github.io/posts/muon/) makes
-    the momentum of a kernel nearly orthogonal before the kernel moves along it, so that a step changes all directions
-    alike, and not only the few with large gradients. SGD then steps along Muon's or Adam's direction.
+    Ten epochs at a batch size of 1024 are only 580 steps. Muon (https://kellerjordan.github.io/posts/muon/) makes the
+    momentum of a kernel nearly orthogonal before each update, so that the update is about equally large in all
+    directions, not only in the few with large gradients. SGD then steps along Muon's or Adam's direction.
 
     In step t, counted from 1, the learning rate is `learning_rate` times min(t / 100, 100 / t): it warms up to its peak
-    over 100 steps and then decays as 1 / t, so that the length of the run need not be known.
+    over 100 steps and then decays as 1 / t, so the number of steps need not be known in advance.
 
     Args:
-        learning_rate: the peak, a number. It can be changed at any time, as by Keras' callbacks.
+        learning_rate: the peak, a number. It can be changed at any time, for example by a Keras callback.
         muon_layers: names of the layers whose kernels are updated by Muon.
         name, options: as in `tf.keras.optimizers.SGD`.
     """
@@ -392,7 +393,7 @@ class MuonAdam(tf.keras.optimizers.SGD):
     def __init__(self, learning_rate=0.012, muon_layers=(), name="muon_adam", **options):
         super().__init__(learning_rate, name=name, **options)
         self.muon_layers = list(muon_layers)
-        self.references = []  # identify the variables that the lists below are about
+        self.references = []  # to the variables, in the order of the lists below
         self.first_moments = []
         self.second_moments = []  # None for a kernel that is updated by Muon
 
@@ -432,10 +433,10 @@ class MuonAdam(tf.keras.optimizers.SGD):
         """Updates one variable. Called by Keras; Keras 3 gives the learning rate.
 
         Raises:
-            ValueError: if the model is trained on several devices.
+            ValueError: in multi-device training.
         """
         if tf.distribute.get_strategy().num_replicas_in_sync > 1:
-            raise ValueError("MuonAdam does not support several devices: use another Keras optimizer")
+            raise ValueError("MuonAdam does not support multi-device training: use another Keras optimizer")
         index = self.references.index(as_tensorflow(variable).ref())
         first_moment = self.first_moments[index]
         second_moment = self.second_moments[index]
@@ -448,7 +449,7 @@ class MuonAdam(tf.keras.optimizers.SGD):
         super().update_step(schedule * direction, variable, *learning_rate)
 
     def get_config(self):
-        """Returns the constructor's arguments, with which Keras makes a copy."""
+        """Returns the constructor's arguments, from which Keras re-creates the object."""
         return {**super().get_config(), "muon_layers": list(self.muon_layers)}
 
 
@@ -460,7 +461,7 @@ def as_tensorflow(variable):
 def adam_direction(gradient, first_moment, second_moment, step):
     """Updates the moments and returns Adam's direction (Kingma & Ba, https://arxiv.org/abs/1412.6980, algorithm 1).
 
-    beta_2 is 0.97, an average over the last 33 steps, since a run is short.
+    beta_2 is 0.97, which averages over about 33 steps, since training is short.
     """
     beta_1 = 0.9
     beta_2 = 0.97
@@ -482,10 +483,10 @@ def muon_direction(gradient, momentum):
 
 
 def orthogonalize(matrix):
-    """Returns nearly U V^T of the singular value decomposition U S V^T of a matrix (F, G).
+    """Returns approximately U V^T, where U S V^T is the singular value decomposition of a matrix (F, G).
 
-    Four steps of a Newton-Schulz iteration with Muon's coefficients bring all but very small singular values into 0.7
-    to 1.2; they do not converge to 1. A zero matrix stays zero.
+    Four steps of a Newton-Schulz iteration with Muon's coefficients bring all but very small singular values into the
+    range 0.7 to 1.2; they do not converge to 1. A zero matrix stays zero.
     """
     x = tf.math.divide_no_nan(matrix, tf.norm(matrix))
     for _ in range(4):

@@ -32,7 +32,7 @@ LOSSES = {"training loss, last epoch ↓": False, "test loss ↓": False, "KL": 
 SAMPLES = {
     "Fréchet distance ↓": False,
     "sample accuracy, % ↑": True,
-    "of the worst digit, % ↑": True,
+    "worst digit's sample accuracy, % ↑": True,
     "test accuracy, % ↑": True,
 }
 COLUMNS = {**LOSSES, **SAMPLES}
@@ -300,7 +300,7 @@ def print_small(kind):
             for _ in range(epochs):
                 total = float(assignment.train_vae(model, loader, None, is_conditional(model)))
                 losses.append(total / len(loader))
-            cells.append(f"{losses[0]:.0f} to {losses[-1]:.0f}")
+            cells.append(f"{losses[0]:.0f} → {losses[-1]:.0f}")
         print_row(f"{kind.__name__}, {name}", cells)
 
 

@@ -290,5 +290,5 @@ def test_weights_that_are_nan_are_not_loaded():
     model = vae.VAE(784)
     model.mu_layer.bias.assign(tf.fill((15,), np.nan))
     assignment.save_model_weights(model, None)
-    with pytest.raises(assignment.InputError, match="does not fit this VAE"):
+    with pytest.raises(assignment.InputError, match="cannot be loaded into this VAE"):
         assignment.load_weights(vae.VAE(784))

@@ -66,8 +66,11 @@ def test_another_file_is_loaded_in_the_same_process(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"x_train": np.zeros((20, 28, 27), np.uint8)}, r"images must be \(N, 28, 28\), got \(20, 28, 27\)"),
-        ({"x_train": np.zeros((0, 28, 28), np.uint8)}, r"images must be \(N, 28, 28\), got \(0, 28, 28\)"),
+        (
+            {"x_train": np.zeros((20, 28, 27), np.uint8)},
+            r"images must have the shape \(N, 28, 28\), got \(20, 28, 27\)",
+        ),
+        ({"x_train": np.zeros((0, 28, 28), np.uint8)}, r"images must have the shape \(N, 28, 28\), got \(0, 28, 28\)"),
         ({"x_test": np.full((50, 28, 28), -1)}, "pixels must be from 0 to 255, got -1 to -1"),
         ({"x_train": np.full((20, 28, 28), 255.5)}, "pixels must be from 0 to 255, got 255.5 to 255.5"),
         ({"x_train": np.full((20, 28, 28), np.nan)}, "pixels must be from 0 to 255, got nan to nan"),
@@ -297,7 +300,7 @@ def test_images_of_any_type_and_layout_become_float32_images_with_a_channel(smal
 def test_images_of_another_size_are_refused(small_model, shape):
     with pytest.raises(InputError) as error:
         assignment.check_images(np.zeros(shape), small_model)
-    assert str(error.value) == f"images must be (N, 1, 4, 4), got {shape}"
+    assert str(error.value) == f"images must have the shape (N, 1, 4, 4), got {shape}"
 
 
 @pytest.mark.parametrize("pixel", [np.nan, np.inf, -np.inf])

@@ -159,8 +159,8 @@ def test_the_usual_loss_is_above_that_of_99_percent_of_the_test_images(outputs, 
 @pytest.mark.parametrize(
     "latent_size, data_name, message",
     [
-        (15, "other data", "the saved VAE was trained on other data, not on small.npz: use that data"),
-        (1, "small.npz", "the saved VAE has one latent, the page needs two: train with --latent_size 2 or more"),
+        (15, "other data", "the saved VAE was trained on other data, not on small.npz: train it again"),
+        (1, "small.npz", "the saved VAE has one latent, the page needs two or more: train with --latent_size 2"),
     ],
 )
 def test_a_model_that_cannot_be_shown_is_one_line(outputs, small_mnist, latent_size, data_name, message):

@@ -141,7 +141,7 @@ def test_a_whole_grading_of_small_data(small_mnist, narrow, outputs, monkeypatch
         "CVAE: loss of epoch 2, not the 5th": "NO",
         "CVAE: minutes of training": "yes",
         "classifier: accuracy on test images, %": "NO",
-        "CVAE: accuracy of samples, %": "NO",
+        "CVAE: sample accuracy, %": "NO",
     }
     information = dict(re.findall(r"^(\S.*?) +(-?[\d.]+)$", printed.split("(information only)\n")[1], re.M))
     for kind in ("VAE", "CVAE"):
@@ -152,8 +152,8 @@ def test_a_whole_grading_of_small_data(small_mnist, narrow, outputs, monkeypatch
     (matrix,) = matrices
     assert matrix.shape == (10, 10) and matrix.sum(axis=1).tolist() == [30] * 10
     worst = np.diag(matrix).argmin()
-    assert re.search(rf"^CVAE: accuracy of samples, %.* {np.trace(matrix) / 3:.2f}  NO$", printed, re.M)
-    accuracy = information.pop(f"CVAE: accuracy of the worst digit ({worst}), %")
+    assert re.search(rf"^CVAE: sample accuracy, %.* {np.trace(matrix) / 3:.2f}  NO$", printed, re.M)
+    accuracy = information.pop(f"CVAE: sample accuracy of the worst digit ({worst}), %")
     assert float(accuracy) == pytest.approx(matrix[worst, worst] / 0.3, abs=0.01)
     correct = float(information["test images that the CVAE itself classifies correctly, %"])
     assert 0 <= correct <= 100 and correct % 2 == pytest.approx(0)  # of 50 images
@@ -179,8 +179,8 @@ def test_untrained_weights_fail(digits, classifier, narrow, outputs, tmp_path, m
     shutil.copy(classifier[1], outputs)
     assert grade.main(["--load_weights"]) == 1
     printed = capsys.readouterr().out
-    assert passed(printed) == {"classifier: accuracy on test images, %": "yes", "CVAE: accuracy of samples, %": "NO"}
-    (samples,) = re.findall(r"^CVAE: accuracy of samples, %.* ([\d.]+)  NO$", printed, re.M)
+    assert passed(printed) == {"classifier: accuracy on test images, %": "yes", "CVAE: sample accuracy, %": "NO"}
+    (samples,) = re.findall(r"^CVAE: sample accuracy, %.* ([\d.]+)  NO$", printed, re.M)
     assert float(samples) < 30  # 10 if all samples are classified alike
     (picture,) = outputs.glob("*.png")
     assert picture.name == "grade_confusion.png" and f" {picture}\n" in printed

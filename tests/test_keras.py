@@ -120,7 +120,7 @@ def test_weights_of_images_count_as_in_keras(kind):
 def test_a_loss_of_the_caller_is_refused_in_one_line(kind):
     model = kind(64)
     model.compile("adam", loss="mse")
-    with pytest.raises(ValueError, match="the model brings its own loss"):
+    with pytest.raises(ValueError, match="the model has its own loss"):
         model.fit(data_set(model, *images_and_labels()), verbose=0)
 
 
@@ -200,7 +200,7 @@ print(strategy.num_replicas_in_sync, max(errors) / max(steps))
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "MuonAdam does not support several devices" in done.stdout
+    assert "MuonAdam does not support multi-device training" in done.stdout
     devices, error = done.stdout.split()[-2:]
     assert devices == "2" and float(error) < 1e-3
 

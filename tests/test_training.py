@@ -413,8 +413,8 @@ def test_a_later_batch_is_refused_before_it_is_trained_on():
     model, good = vae.CVAE(64), next(iter(loader()))
     steps = 0
     for pixel, labels, message in (
-        (np.nan, [0], "pixels must be from 0 to 1, got nan"),
-        (np.inf, [0], "pixels must be from 0 to 1, got inf"),
+        (np.nan, [0], "pixels must be finite, got nan"),
+        (np.inf, [0], "pixels must be finite, got inf"),
         (0.0, [77, 1], "labels must be whole numbers from 0 to 9, got 77"),
         (0.0, [-1], "labels must be whole numbers from 0 to 9, got -1"),
         (0.0, [2.5], "labels must be whole numbers from 0 to 9, got 2.5"),
@@ -462,11 +462,11 @@ def test_images_may_come_in_any_layout(kind, shape):
 @pytest.mark.parametrize(
     "batch, message",
     [
-        ((np.zeros((4, 1, 14, 14)), np.zeros(4)), "images must be (N, 1, 8, 8), got (4, 1, 14, 14)"),
-        ((np.zeros((0, 1, 8, 8)), np.zeros(0)), "images must be (N, 1, 8, 8), got (0, 1, 8, 8)"),
-        ((np.zeros(64), np.zeros(64)), "images must be (N, 1, 8, 8), got (64,)"),
-        ((np.zeros((4, 1, 8, 8)), np.zeros((4, 10))), "labels must be (4,), got (4, 10)"),
-        ((np.zeros((4, 1, 8, 8)), np.zeros(3)), "labels must be (4,), got (3,)"),
+        ((np.zeros((4, 1, 14, 14)), np.zeros(4)), "images must have the shape (N, 1, 8, 8), got (4, 1, 14, 14)"),
+        ((np.zeros((0, 1, 8, 8)), np.zeros(0)), "images must have the shape (N, 1, 8, 8), got (0, 1, 8, 8)"),
+        ((np.zeros(64), np.zeros(64)), "images must have the shape (N, 1, 8, 8), got (64,)"),
+        ((np.zeros((4, 1, 8, 8)), np.zeros((4, 10))), "labels must have the shape (4,), got (4, 10)"),
+        ((np.zeros((4, 1, 8, 8)), np.zeros(3)), "labels must have the shape (4,), got (3,)"),
         (np.zeros((2, 1, 8, 8)), "a batch must be (images, labels), got a ndarray"),
         ((np.zeros((2, 1, 8, 8)),), "a batch must be (images, labels), got 1 element"),
     ],
