@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from browser import draw, find, wait_until
+from browser import draw, find, resize, wait_until
 from page import (
     ONE,
     SEVEN,
@@ -148,8 +148,12 @@ def test_a_link_says_that_it_holds_no_drawing_and_goes_with_the_first_stroke(bro
     browser.execute_script(f"location.hash = 'model=cvae&digit=3&z={z}&number='")
     said = "This link holds a style, not a drawing. Draw a digit to see your own."
     wait_until(browser, lambda: text(browser, "#drawn") == said)
-    hidden = [find(browser, selector)[0] for selector in ("#made", "#wrong")]
+    hidden = [find(browser, selector)[0] for selector in ("#made", "#digits", "#wrong")]
     assert not any(element.is_displayed() for element in hidden) and "#model" in browser.current_url
+    resize(browser, 390, 844)
+    browser.execute_script("scrollTo(0, 0)")
+    drawn, images = (find(browser, selector)[0].rect for selector in ("#drawn", "#images"))
+    assert drawn["y"] + drawn["height"] <= images["y"] <= 844 - images["height"]  # the images are not on the sentence
     draw(browser, [(0.5, 0.2), (0.5, 0.8)])
     assert all(element.is_displayed() for element in hidden) and "#" not in browser.current_url
     browser.refresh()

@@ -39,7 +39,7 @@ function showDrawing() {
   else if (strokes.length) digit = asked ?? best;
   const result = results[digit];
   write(byId("drawn"), describeDrawing(results, best, doubt));
-  byId("wrong").toggleAttribute("hidden", !classes || !strokes.length);
+  for (const id of ["digits", "wrong"]) byId(id).toggleAttribute("hidden", !classes || !strokes.length);
   showFits(classes ? results : []);
   showPrediction(classes && strokes.length && !doubt ? best : null);
   showViews(pixels, result);
