@@ -41,7 +41,7 @@ SCRIPTS = (  # in this order, as each uses what is before it
     "start",
 )
 USUAL_SHARE = 0.99  # share of the test images whose loss counts as usual
-POINTS = 300  # number of test images on the map
+POINTS = 150  # number of test images on the map: more would crowd it
 
 
 def quantize(kernel, bias):

@@ -15,6 +15,7 @@ from extras.rendered_digits import rendered_digits
 
 needs_browser = pytest.mark.skipif(not (BROWSER and DRIVER), reason="there is no chromium with its chromedriver")
 DATA = "some <data>"
+LOW = 690
 ONE = [[[84, 84], [84, 140], [84, 196]]]  # strokes on the drawing, which is 280 pixels high and wide
 SEVEN = [[[84, 56], [196, 56], [112, 224]]]
 
@@ -73,9 +74,13 @@ def chromium(tmp_path_factory):
 
 @pytest.fixture
 def browser(chromium, page):
-    """The page, freshly opened, 1000 pixels wide."""
+    """The page, freshly opened, 1000 pixels wide and so low that its images do not stay in sight.
+
+    There they would cover what WebDriver scrolls to.
+    """
     chromium.get_log("browser")
     open_page(chromium, page[0])
+    resize(chromium, 1000, LOW)
     return chromium
 
 

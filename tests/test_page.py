@@ -8,10 +8,11 @@ import explore
 import numpy as np
 import pytest
 import tensorflow as tf
-from browser import draw, find, mouse, open_page, wait_for_previews, wait_until
+from browser import draw, find, mouse, open_page, resize, wait_for_previews, wait_until
 from conftest import second_input
 from extras import evaluation
 from page import (
+    LOW,
     ONE,
     SEVEN,
     USABLE,
@@ -156,6 +157,7 @@ def test_the_example_goes_at_the_first_touch_and_undo_brings_it_back(browser, ho
 def test_the_page_loads_nothing_and_logs_no_error(browser, page):
     browser.get_log("performance")
     open_page(browser, page[0])
+    resize(browser, 1000, LOW)
     for button in ("#random", "#styles button", "#zero", "#sample", "#save"):
         find(browser, button)[0].click()
     draw(browser, [(0.5, 0.2), (0.5, 0.8)])
@@ -199,7 +201,7 @@ def test_a_saved_copy_of_a_saved_copy_works_as_the_page_does(browser, tmp_path):
     assert [len(find(browser, selector)) for selector in filled] == [2, 10, 11, 10, 8]
     draw(browser, [(0.3, 0.3), (0.3, 0.7)])
     find(browser, "#digits input")[7].click()
-    assert "Encoded as a 7" in text(browser, "#drawn") and errors(browser) == []
+    assert "the drawing is encoded as a 7." in text(browser, "#drawn") and errors(browser) == []
 
 
 @pytest.mark.parametrize("cut", ["nothing", "in the markup", "in the models", "in the script", "old browser"])
@@ -237,6 +239,15 @@ def test_nonsense_does_not_look_like_a_digit_and_nearly_all_test_images_do(brows
     find(browser, "#kinds input")[1].click()
     assert text(browser, "#drawn").startswith("This does not look like a digit: ")
     assert "nearest" not in text(browser, "#drawn")
+
+
+@pytest.mark.parametrize("fit, answer", [(35, "It looks like {}."), (25, "Perhaps {}, but it fits badly.")])
+def test_a_prediction_of_a_bad_fit_is_put_as_a_guess(browser, page, fit, answer):
+    set_strokes(browser, SEVEN)
+    losses = losses_in_python(page[1]["cvae"], shown_pixels(browser))[0]
+    usual = losses.min() / (1 - fit / 100)
+    browser.execute_script("models.cvae.usual.loss = arguments[0]; finishDrawing()", usual)
+    assert text(browser, "#drawn") == answer.format(a(losses.argmin()))
 
 
 def test_a_slider_changes_the_ten_images_which_are_those_of_keras(browser, page):
@@ -300,12 +311,13 @@ def test_auto_takes_the_digit_with_the_least_loss_and_a_choice_stays_until_auto(
     assert text(browser, "#drawn") == f"It looks like {a(read)}."
     np.testing.assert_allclose(image(browser, "#view-cvae .reconstruction"), digits(browser)[read], atol=1e-6)
     find(browser, "#digits input")[other].click()
-    assert text(browser, "#drawn") == f"It looks like {a(read)}. Encoded as {a(other)}, as chosen."
+    chosen = f"You chose {other}: the drawing is encoded as {a(other)}."
+    assert text(browser, "#drawn") == f"It looks like {a(read)}. {chosen}"
     np.testing.assert_allclose(image(browser, "#view-cvae .reconstruction"), digits(browser)[other], atol=1e-6)
     set_strokes(browser, SEVEN)
-    assert f"Encoded as {a(other)}" in text(browser, "#drawn")
+    assert f"You chose {other}: " in text(browser, "#drawn")
     find(browser, "#digits input")[10].click()
-    assert "Encoded" not in text(browser, "#drawn")
+    assert "You chose" not in text(browser, "#drawn")
 
 
 def test_how_well_each_digit_fits_is_a_bar_and_a_number(browser, page):
@@ -376,11 +388,14 @@ def test_the_vae_shows_one_image_and_draws_without_a_class(browser, page):
 def test_what_is_said_of_the_vae_is_of_one_image_and_no_reading(browser):
     find(browser, "#kinds input")[1].click()
     assert text(browser, "#title-images") == "The image of this z"
-    assert text(browser, "#drawn") == "An example. Encoded. The VAE does not predict digits."
+    assert text(browser, "#drawn") == "An example. The VAE does not predict digits: it was never told the labels."
     browser.execute_script("document.querySelector('#result details').open = true")
-    assert "Bayes" not in text(browser, "main") and "two" not in text(browser, "#shown")
+    words = text(browser, "main")
+    assert "Bayes" not in words and "handwriting" not in words.lower() and "two" not in text(browser, "#shown")
+    assert [text(browser, f"#title-{card}") for card in ("map", "styles")] == ["Map of z", "Random images"]
+    assert not find(browser, "#wrong")[0].is_displayed()
     find(browser, "#images button")[0].click()
-    assert text(browser, "#marked") == "Move z, then choose the image again."
+    assert text(browser, "#marked") == "Now move z, then click the image again."
     browser.execute_script("models.vae.variances = models.vae.variances.map((_, i) => Number(i !== 3)); choose('vae')")
     said = text(browser, "#unused summary")
     assert said.startswith("1 latent is inactive: its mu") and said.endswith("ignores it.")
@@ -463,17 +478,15 @@ def test_nothing_of_an_earlier_drawing_or_model_is_left(browser, action):
     find(browser, "#images button")[3].click()
     if action == "model":
         find(browser, "#kinds input")[1].click()
-        assert text(browser, "#drawn") == "Encoded. The VAE does not predict digits."
+        assert text(browser, "#drawn") == "The VAE does not predict digits: it was never told the labels."
         find(browser, "#images button")[0].click()
     else:
         find(browser, f"#{action}")[0].click()
         assert not bars(browser).any() and text(browser, "#digits .reading") == ""
-        assert image(browser, "#view-cvae .input").max() == image(browser, "#view-cvae .reconstruction").max() == 0
         assert find(browser, ".predicted") == []
         assert text(browser, "#drawn") == "Nothing drawn."
         assert text(browser, "#source") == "Nothing drawn: z does not come from a drawing."
-        assert text(browser, ".average").startswith("Test images: 100.5 on average, 99 % below ")
-        assert not find(browser, ".loss")[0].is_displayed()
+        assert not find(browser, "#made")[0].is_displayed() and not find(browser, "#wrong")[0].is_displayed()
         assert browser.execute_script("return z") == [0] * 15
         find(browser, "#styles button")[0].click()
         next_frame(browser)
@@ -505,7 +518,7 @@ def test_clear_can_be_undone_and_the_next_digit_is_read_for_itself(browser):
     assert stroke_count(browser) == 0 and not is_enabled(browser, "#clear")
     find(browser, "#undo")[0].click()
     assert browser.execute_script("return strokes") == SEVEN
-    assert "Encoded" not in text(browser, "#drawn") and find(browser, "#digits input")[10].is_selected()
+    assert "You chose" not in text(browser, "#drawn") and find(browser, "#digits input")[10].is_selected()
 
 
 @pytest.mark.parametrize("kind", ["cvae", "vae"])
@@ -519,12 +532,21 @@ def test_a_moved_z_is_not_called_the_drawing_s_and_goes_back_to_it(browser, kind
         "map": lambda: find(browser, "#pad")[0].send_keys("\ue014"),  # right
     }
     for move in moves.values():
-        assert "z of your drawing" in text(browser, "#source") and not is_enabled(browser, "#back")
+        assert text(browser, "#source").startswith("The ") and not is_enabled(browser, "#back")
         move()
         next_frame(browser)
-        assert "z of your drawing" not in text(browser, "#source") and is_enabled(browser, "#back")
+        source = text(browser, "#source")
+        assert is_enabled(browser, "#back")
+        assert source.startswith(("z has been moved: this is no longer the ", "A random "))
+        assert ("style" in source) == (kind == "cvae")
         back.click()
         np.testing.assert_array_equal(image(browser, "#images canvas"), before)
+
+
+def tags(browser):
+    """What is written on the frames of the images, by their places."""
+    words = [tag.text for tag in find(browser, "#images .tag")]
+    return {place: word for place, word in enumerate(words) if word}
 
 
 def test_a_frame_is_on_a_chosen_image_only_while_it_is_that_image(browser):
@@ -536,10 +558,13 @@ def test_a_frame_is_on_a_chosen_image_only_while_it_is_that_image(browser):
     next_frame(browser)
     assert pressed(browser) == []
     find(browser, "#images button")[7].click()
-    assert pressed(browser) == [7]
+    assert pressed(browser) == [7] and tags(browser) == {7: "second"}
     find(browser, "#zero")[0].click()
     next_frame(browser)
-    assert pressed(browser) == [2]
+    assert pressed(browser) == [2] and tags(browser) == {2: "first"}
+    find(browser, "#reset")[0].click()
+    assert sorted(tags(browser).values()) == ["first", "second"]
+    assert text(browser, "#marked") == "Click two digits above to morph one into the other."
 
 
 def test_a_slider_reaches_a_z_that_is_drawn_far_out(browser):
@@ -555,7 +580,7 @@ def test_between_goes_from_one_marked_image_to_the_other(browser):
     next_frame(browser)
     find(browser, "#images button")[2].click()
     two = image(browser, "#mark-0")
-    assert text(browser, "#marked") == "Choose another image." and not find(browser, "#mix")[0].is_enabled()
+    assert text(browser, "#marked") == "Now click the second digit." and not find(browser, "#mix")[0].is_enabled()
     set_slider(browser, "sliders[0]", 2)
     seven = digits(browser)[7]
     find(browser, "#images button")[7].click()
@@ -587,7 +612,7 @@ def test_between_starts_in_the_middle_of_two_images(browser, page, kind):
         along = np.dot(axes, z)
         other = z + (-2 * np.sign(along) * deviations - along) * np.array(axes)
         inputs = [z, other, (z + other) / 2]
-        assert "before and after" in text(browser, "#marked")
+        assert text(browser, "#marked").startswith("Click the image above, move z, then click it again to morph")
     expected = np.asarray(decoder(np.array(inputs, np.float32)))[:, 0]
     for selector, pixels in zip(("#mark-0", "#mark-1", "#between"), expected):
         np.testing.assert_allclose(image(browser, selector), pixels, atol=21 / 255)

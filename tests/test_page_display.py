@@ -134,7 +134,7 @@ def test_the_radios_of_the_digits_say_what_they_are_for_and_how_well_their_digit
     names = [name for role, name, _ in nodes(browser) if role == "radio"][2:]
     fits = [number.text for number in find(browser, "#digits .reading")]
     assert names[:10] == [f"{d}, fit {fit} of 100: encode as {a(d)}" for d, fit in enumerate(fits)]
-    assert names[10] == "auto: take the digit that fits best"
+    assert names[10] == "best fit: encode as the digit that fits best"
 
 
 def test_the_focus_stays_on_a_button_that_disables_itself(browser):
@@ -285,29 +285,31 @@ def test_the_drawing_comes_first_with_its_answer_and_the_ten_images_in_sight(bro
     assert all(find(browser, selector)[0].is_displayed() for selector in ("#marked", "#source", "#save"))
 
 
-@pytest.mark.parametrize("selector", ["#drawing", "#latents"])
-def test_on_a_phone_the_images_stay_in_sight_while_one_draws_or_moves_a_slider(phone, selector):
-    """Below the drawing, and above the sliders."""
-    element = find(phone, selector)[0]
+@pytest.mark.parametrize("size", [(360, 780), (1280, 720)])
+@pytest.mark.parametrize("selector", ["#drawing", "#pad", "#styles", "#latents"])
+def test_the_images_stay_in_sight_while_one_draws_or_moves_z(browser, size, selector):
+    """Below the drawing, and above map, random styles and sliders."""
+    resize(browser, *size)
+    element = find(browser, selector)[0]
     if selector == "#drawing":
-        phone.execute_script("scrollTo(0, 0)")
+        browser.execute_script("scrollTo(0, 0)")
     else:
-        phone.execute_script("scrollBy(0, arguments[0].getBoundingClientRect().bottom - innerHeight)", element)
-    boxes = phone.execute_script(
+        browser.execute_script("scrollBy(0, arguments[0].getBoundingClientRect().bottom - innerHeight)", element)
+    boxes = browser.execute_script(
         "return ['images', arguments[0]].map(i => document.getElementById(i).getBoundingClientRect())"
         ".map(b => [b.top, b.bottom])",
         selector[1:],
     )
     upper, lower = sorted(boxes)
-    assert upper[0] >= 0 and upper[1] <= lower[0] and lower[1] <= 780.5, boxes
-    visible = phone.execute_script(
+    assert upper[0] >= 0 and upper[1] <= lower[0] and lower[1] <= size[1] + 0.5, boxes
+    visible = browser.execute_script(
         "const b = document.querySelector('#images canvas').getBoundingClientRect(); "
         "return document.elementFromPoint(b.x + b.width / 2, b.y + b.height / 2).closest('#images') !== null"
     )
     assert visible
 
 
-@pytest.mark.parametrize("size", [(341, 152), (320, 256), (568, 320), (390, 844)])
+@pytest.mark.parametrize("size", [(341, 152), (320, 256), (568, 320), (390, 844), (1280, 720)])
 def test_what_has_the_focus_is_seen_at_every_size(browser, size):
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys

@@ -134,7 +134,7 @@ def test_strokes_after_the_page_was_left_in_the_middle_of_one_are_drawn(opened, 
     np.testing.assert_allclose(strokes, 280 * (np.array(expected) - [left, top]) / size, atol=1.5)
 
 
-@pytest.mark.parametrize("size", [(568, 320), (500, 844)])  # no window of Firefox is narrower
+@pytest.mark.parametrize("size", [(568, 320), (500, 844), (1280, 720)])  # no window of Firefox is narrower
 def test_what_has_the_focus_is_seen(opened, page, size):
     opened.open(page[0], *size)
     wait_for_previews(opened)

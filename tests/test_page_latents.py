@@ -3,9 +3,10 @@
 import re
 
 import assignment
+import explore
 import numpy as np
 import pytest
-from browser import find, wait_for_previews
+from browser import find, mouse, resize, wait_for_previews, wait_until
 from conftest import second_input
 from page import (
     SEVEN,
@@ -15,6 +16,7 @@ from page import (
     losses_in_python,
     needs_browser,
     next_frame,
+    nodes,
     pixels_of,
     set_strokes,
     shown_pixels,
@@ -70,6 +72,29 @@ def test_a_sample_is_mu_plus_sigma_times_noise_by_both_models(browser, page):
     assert text(browser, "#source").startswith("A sample of q(z|x)")
 
 
+def test_mu_sigma_and_kl_of_a_latent_are_its_slider_s_description_and_seen_with_the_focus_or_the_pointer(browser, page):
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    set_strokes(browser, SEVEN)
+    mu, sigma = posterior(page[1]["cvae"], "cvae", shown_pixels(browser), browser.execute_script("return digit"))
+    kl = (sigma**2 + mu**2 - 1) / 2 - np.log(sigma)
+    descriptions = {name: description for role, name, description in nodes(browser) if role == "slider"}
+    latents = [int(name.split()[1]) - 1 for name in descriptions if name.startswith("z ")]
+    said = [re.fullmatch(r"mu (\S+), sigma (\S+), KL (\S+) nats", descriptions[f"z {i + 1}"]) for i in latents]
+    numbers = np.array([[float(number) for number in match.groups()] for match in said])
+    np.testing.assert_allclose(numbers, np.stack([mu, sigma, kl], axis=1)[latents], atol=0.15)
+    assert len(latents) > 5 and np.ptp(numbers, axis=0).min() > 0.3
+
+    first, second = find(browser, "#latents label")[:2]
+    notes = find(browser, "#latents .note")
+    browser.execute_script("arguments[0].querySelector('input').focus()", first)
+    assert [note.is_displayed() for note in notes[:3]] == [True, False, False]
+    ActionChains(browser).move_to_element(second).perform()
+    assert [note.is_displayed() for note in notes[:3]] == [True, True, False]
+    find(browser, "#clear")[0].click()
+    assert not any(note.text for note in notes)
+
+
 @pytest.mark.parametrize("kind", ["cvae", "vae"])
 def test_both_models_show_what_they_make_of_the_drawing(browser, page, kind):
     """Whichever is in use: the reconstruction and the loss of each, with z = mu and, for the CVAE, as the digit."""
@@ -85,11 +110,37 @@ def test_both_models_show_what_they_make_of_the_drawing(browser, page, kind):
         shown = float(re.search(r"loss (\S+) nats", text(browser, f"#view-{name} .loss"))[1])
         assert shown == pytest.approx(losses_in_python(model, x).min(), rel=0.03)
     assert text(browser, "#view-cvae h3") == f"CVAE, told that this is {a(digit)}: z holds the style"
-    terms = browser.execute_script(
-        "return [...document.querySelectorAll('#view-vae .terms span')].map(term => parseFloat(term.style.flexBasis))"
-    )
-    usual = browser.execute_script("return models.vae.usual.loss")
-    assert sum(terms) == pytest.approx(100 * losses_in_python(page[1]["vae"], x).min() / usual, rel=0.03)
+    assert "samples of q(z|x)" in text(browser, "#views")
+
+
+def test_after_clear_a_first_stroke_shows_nothing_of_the_earlier_drawing(browser):
+    """The model that is not in use waits until the stroke has ended."""
+    wait_for_previews(browser)
+    find(browser, "#clear")[0].click()
+    mouse(browser, "mousePressed", 0.5, 0.2)
+    mouse(browser, "mouseMoved", 0.5, 0.8)
+    next_frame(browser)
+    views = [find(browser, f"#view-{kind} .input")[0] for kind in ("cvae", "vae")]
+    assert [view.is_displayed() for view in views] == [True, False]
+    mouse(browser, "mouseReleased", 0.5, 0.8)
+    wait_for_previews(browser)
+    assert all(view.is_displayed() for view in views)
+
+
+def test_the_loss_bars_of_both_models_have_one_scale_whose_end_is_named(browser, page):
+    set_strokes(browser, SEVEN)
+    wait_for_previews(browser)
+    usual = browser.execute_script("return [models.cvae.usual.loss, models.vae.usual.loss]")
+    whole = float(re.search(r"The whole bar is (\d+) nats", text(browser, "#made"))[1])
+    assert whole % 10 == 0 and 0 <= whole - max(usual) < 10 and usual[0] != usual[1]
+    for name, model in page[1].items():
+        shares = browser.execute_script(
+            "return [...document.querySelectorAll(`#view-${arguments[0]} .terms span`)]"
+            ".map(term => term.offsetWidth / term.parentElement.offsetWidth)",
+            name,
+        )
+        loss = losses_in_python(model, shown_pixels(browser)).min()
+        assert sum(shares) == pytest.approx(loss / whole, rel=0.03)
 
 
 def test_the_difference_is_red_for_ink_that_was_added_and_blue_for_ink_that_is_missing(browser):
@@ -101,7 +152,8 @@ def test_the_difference_is_red_for_ink_that_was_added_and_blue_for_ink_that_is_m
         "document.querySelector('#view-cvae .difference').getContext('2d').getImageData(0, 0, 28, 28).data)"
     )
     red, _, blue, _ = np.moveaxis(np.reshape(data, (28, 28, 4)) / 255, -1, 0)
-    np.testing.assert_allclose(np.where(difference > 0, red, blue), np.abs(difference), atol=1.1 / 255)
+    expected = np.clip(3 * np.abs(difference), 0, 1)
+    np.testing.assert_allclose(np.where(difference > 0, red, blue), expected, atol=3.1 / 255)
     assert (red > blue)[difference > 0.1].all() and (blue > red)[difference < -0.1].all()
     assert np.ptp(difference) > 0.5
 
@@ -125,7 +177,8 @@ def test_random_styles_are_images_of_the_prior_and_a_click_takes_their_z(browser
 @pytest.mark.parametrize("kind", ["cvae", "vae"])
 def test_test_images_are_on_the_map_where_keras_encodes_them(browser, page, data, kind):
     find(browser, "#kinds input")[kind == "vae"].click()
-    x, y = assignment.to_pixels(data.x_test[:300]), data.y_test[:300]
+    count = explore.POINTS
+    x, y = assignment.to_pixels(data.x_test[:count]), data.y_test[:count]
     mu = np.array(page[1][kind](x, *second_input(page[1][kind], y))[1])
     mu[:, [2, 7]] = 0
     axes, deviations = browser.execute_script("return [models[kind].axes, models[kind].deviations]")
@@ -140,7 +193,7 @@ def test_test_images_are_on_the_map_where_keras_encodes_them(browser, page, data
     for label, *place in sure[:50]:
         same = shown[shown[:, 0] == label]
         assert np.abs(same[:, 1:] - place).max(axis=1).min() < 0.05
-    assert (seen < 2.8).sum() <= len(points) <= (seen < 3).sum() and len(points) > 200
+    assert (seen < 2.8).sum() <= len(points) <= (seen < 3).sum() and len(points) > 100
 
 
 def test_the_test_image_next_to_the_dot_or_the_pointer_is_shown(browser, page):
@@ -158,8 +211,19 @@ def test_the_test_image_next_to_the_dot_or_the_pointer_is_shown(browser, page):
     at = [round(value * pad.size["width"] / 6) for value in (far["x"], -far["y"])]
     for point in (near, far):
         name, pixels = shown()
-        assert name == f"test image of {a(point['label'])}"
+        assert name == f"nearest test image, {a(point['label'])}"
         np.testing.assert_allclose(pixels, decoded(page[1]["cvae"], point["z"], [point["label"]])[0], atol=21 / 255)
         ActionChains(browser, duration=10).move_to_element_with_offset(pad, *at).perform()
+        z, digit = browser.execute_script("return [z, digit]")
+        np.testing.assert_allclose(image(browser, "#at-dot"), decoded(page[1]["cvae"], z, [digit])[0], atol=21 / 255)
     find(browser, "#show-points")[0].click()
-    assert not find(browser, "#points")[0].is_displayed()
+    assert not find(browser, "#points")[0].is_displayed() and not find(browser, "#near-shot")[0].is_displayed()
+
+
+def test_the_map_of_a_phone_has_no_test_images_at_first(browser):
+    resize(browser, 390, 844)
+    browser.refresh()
+    wait_until(browser, lambda: find(browser, "#images button"))
+    assert not find(browser, "#points")[0].is_displayed() and not find(browser, "#near-shot")[0].is_displayed()
+    browser.execute_script("byId('show-points').click()")
+    assert find(browser, "#points")[0].is_displayed() and find(browser, "#near-shot")[0].is_displayed()

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from browser import find, wait_until
+from browser import draw, find, resize, wait_until
 from page import (
     ONE,
     SEVEN,
+    WATCH_LIVE_REGIONS,
     decoded,
     digits,
     errors,
@@ -62,6 +63,30 @@ def test_a_number_is_written_in_the_handwriting_that_is_shown(browser):
     assert not find(browser, "#number")[0].is_displayed()
 
 
+def test_what_cannot_be_written_of_a_number_is_said_once(browser):
+    browser.execute_script(WATCH_LIVE_REGIONS)
+    left_out = "Left out: x % (only digits, spaces and . , : - + / = ( ) can be written)."
+    too_long = "Only the first 24 characters are written."
+    for number, note in (("12", ""), ("12x%", left_out), ("12x%3", left_out), ("7" * 25, too_long), ("7" * 24, "")):
+        write_number(browser, number)
+        assert text(browser, "#number-note") == note
+    assert browser.execute_script("return said.filter(text => text)") == [left_out, too_long]
+    widths = []
+    for number in ("7" * 24, "7" * 30, "x" + "7" * 24):
+        write_number(browser, number)
+        widths.append(line(browser).shape[1])
+    assert widths[0] == widths[1] == widths[2] > 24 * 5
+
+
+def test_what_was_said_of_a_number_goes_with_it(browser):
+    find(browser, "#save")[0].click()
+    find(browser, "#copy")[0].click()
+    wait_until(browser, lambda: text(browser, "#copied"))
+    assert find(browser, "#saved")[0].is_displayed()
+    find(browser, "#number")[0].send_keys("0")
+    assert not find(browser, "#saved")[0].is_displayed() and text(browser, "#copied") == ""
+
+
 @pytest.mark.parametrize("number", ["12", ""])
 def test_drawing_and_number_or_else_the_ten_images_can_be_saved_as_a_png(browser, tmp_path, number):
     from PIL import Image
@@ -111,11 +136,28 @@ def test_a_link_shows_model_digit_z_and_number_again(browser, page):
     np.testing.assert_allclose(browser.execute_script("return z"), z, atol=0.001)
     assert browser.execute_script("return [kind, digit, byId('number').value]") == ["cvae", digit, "24.12."]
     np.testing.assert_allclose(digits(browser), decoded(page[1]["cvae"], z), atol=25 / 255)
-    assert text(browser, "#source").startswith("A handwriting style from a link") and stroke_count(browser) == 0
+    assert text(browser, "#source") == "The style of the link." and stroke_count(browser) == 0
     find(browser, "#reset")[0].click()
     assert text(browser, "#drawn").startswith("An example.") and "#" not in browser.current_url
     assert browser.execute_script("return byId('number').value") == "3.14159"
     assert errors(browser) == []
+
+
+def test_a_link_says_that_it_holds_no_drawing_and_goes_with_the_first_stroke(browser):
+    z = "_".join(["0.5"] * 15)
+    browser.execute_script(f"location.hash = 'model=cvae&digit=3&z={z}&number='")
+    said = "This link holds a style, not a drawing. Draw a digit to see your own."
+    wait_until(browser, lambda: text(browser, "#drawn") == said)
+    hidden = [find(browser, selector)[0] for selector in ("#made", "#digits", "#wrong")]
+    assert not any(element.is_displayed() for element in hidden) and "#model" in browser.current_url
+    resize(browser, 390, 844)
+    browser.execute_script("scrollTo(0, 0)")
+    drawn, images = (find(browser, selector)[0].rect for selector in ("#drawn", "#images"))
+    assert drawn["y"] + drawn["height"] <= images["y"] <= 844 - images["height"]  # the images are not on the sentence
+    draw(browser, [(0.5, 0.2), (0.5, 0.8)])
+    assert all(element.is_displayed() for element in hidden) and "#" not in browser.current_url
+    browser.refresh()
+    assert text(browser, "#drawn").startswith("An example.")
 
 
 def test_a_link_that_does_not_fit_shows_the_example(browser, page):

@@ -1,13 +1,14 @@
 /* What the model says of the drawing: which digit it is, and how well each fits. */
 
+const POOR_FIT = 30;   // a prediction with a lower fit is put as a guess
 let asked = null;      // the digit that the person says it is, or null for the one that the CVAE predicts
 const rows = [...DIGITS, null].map(d => {
   const row = create("label", {}, byId("digits").querySelector("div"));
   const input = create("input", { type: "radio", name: "digit", checked: d === asked, onchange: () => ask(d) }, row);
-  create("span", { textContent: d ?? "auto" }, row);
+  create("span", { textContent: d ?? "best fit" }, row);
   return { row, input };
 });
-rows[10].input.setAttribute("aria-label", "auto: take the digit that fits best");
+rows[10].input.setAttribute("aria-label", "best fit: encode as the digit that fits best");
 const bars = rows.slice(0, 10).map(({ row }) => create("div", {}, create("div", { className: "bar" }, row)));
 const fits = rows.slice(0, 10).map(({ row }) => create("span", { className: "reading" }, row));
 
@@ -60,14 +61,23 @@ function doubtAbout(pixels, loss) {
   return null;
 }
 
-function describeDrawing(predicted, doubt) {
+/** Which digit the drawing is, as confidently as it fits. */
+function describePrediction(predicted, loss, doubt) {
+  if (doubt) return `The nearest is ${withArticle(predicted)}.`;
+  if (fitOf(loss) < POOR_FIT) return `Perhaps ${withArticle(predicted)}, but it fits badly.`;
+  return `It looks like ${withArticle(predicted)}.`;
+}
+
+function describeDrawing(results, best, doubt) {
   if (!strokes.length) return "Nothing drawn.";
-  const classes = models[kind].num_classes;
   const sentences = [];
   if (strokes[0] === EXAMPLE) sentences.push("An example.");
   if (doubt) sentences.push(`This does not look like a digit: ${doubt}.`);
-  if (classes) sentences.push(`${doubt ? "The nearest is" : "It looks like"} ${withArticle(predicted)}.`);
-  else sentences.push("Encoded. The VAE does not predict digits.");
-  if (classes && asked !== null) sentences.push(`Encoded as ${withArticle(asked)}, as chosen.`);
+  if (models[kind].num_classes) {
+    sentences.push(describePrediction(best, results[best].loss, doubt));
+    if (asked !== null) sentences.push(`You chose ${asked}: the drawing is encoded as ${withArticle(asked)}.`);
+  } else {
+    sentences.push("The VAE does not predict digits: it was never told the labels.");
+  }
   return sentences.join(" ");
 }

@@ -25,8 +25,10 @@ function mark(place) {
 
 /** Frames the images that are those chosen: another z makes others of them. */
 function showChosen() {
-  shown.forEach(({ button }, i) => {
-    setAttribute(button, "aria-pressed", marks.some(mark => mark.place === i && isSame(mark.z, z)));
+  shown.forEach(({ button, tag }, i) => {
+    const which = marks.findIndex(mark => mark.place === i && isSame(mark.z, z));
+    setAttribute(button, "aria-pressed", which >= 0);
+    write(tag, ["first", "second"][which] ?? "");
   });
 }
 
@@ -44,8 +46,9 @@ function showMarks() {
 
 function whatToDo() {
   const areMany = models[kind].num_classes > 0;
-  if (marks.length < 2) return areMany ? "Choose another image." : "Move z, then choose the image again.";
-  return `Move the slider, or choose ${areMany ? "two of the images above" : "the image above before and after z is moved"}.`;
+  if (marks.length < 2) return areMany ? "Now click the second digit." : "Now move z, then click the image again.";
+  return areMany ? "Click two digits above to morph one into the other."
+    : "Click the image above, move z, then click it again to morph one image into the other.";
 }
 
 /** The value of the slider's place between two arrays. */
@@ -60,7 +63,7 @@ const decodeBetween = () => decodeAs(kind, [betweenMarks("z")], [betweenMarks("o
 function showBetween() {
   paint(byId("between"), decodeBetween());
   z = betweenMarks("z");
-  sourceOfZ = "A style between two.";
+  sourceOfZ = `A ${styleOrZ()} between two.`;
   showZ();
 }
 

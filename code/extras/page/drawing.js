@@ -38,10 +38,11 @@ function showDrawing() {
   if (!classes) digit = 0;
   else if (strokes.length) digit = asked ?? best;
   const result = results[digit];
-  write(byId("drawn"), describeDrawing(best, doubt));
+  write(byId("drawn"), describeDrawing(results, best, doubt));
+  for (const id of ["digits", "wrong"]) byId(id).toggleAttribute("hidden", !classes || !strokes.length);
   showFits(classes ? results : []);
   showPrediction(classes && strokes.length && !doubt ? best : null);
-  showView(views[kind], pixels, result, digit);
+  showViews(pixels, result);
   showPosterior(result ?? null);
   drawnZ = result ? Array.from(result.mu) : new Array(size).fill(0);
   z = drawnZ;
@@ -56,6 +57,7 @@ function settleDrawing() {
   cancelAnimationFrame(frame);
   showDrawing();
   nameFits();
+  writeNotes();
   write(byId("pen-place"), describePen());
   if (!marksAreOwn) markTwo();
 }
@@ -74,6 +76,7 @@ function change(newStrokes) {
 }
 
 function startStroke(point) {
+  leaveLink();
   stroke = [point];
   last = point;
   change([...strokes.filter(stroke => stroke !== EXAMPLE), stroke]);

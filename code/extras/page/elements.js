@@ -22,10 +22,10 @@ function paint(canvas, pixels, left = 0, top = 0) {
   canvas.getContext("2d").putImageData(image, left, top);
 }
 
-/** Shows 784 differences in [-1, 1]: red where they are positive, blue where they are negative, black at 0. */
+/** Shows 784 differences in [-1, 1]: red where they are positive, blue where they are negative, brightest from 1/3 on. */
 function paintDifference(canvas, differences) {
   for (let i = 0; i < 784; i++) {
-    const strength = 255 * Math.abs(differences[i]);
+    const strength = 255 * Math.min(3 * Math.abs(differences[i]), 1);
     const isPositive = differences[i] > 0;
     image.data[4 * i] = isPositive ? strength : 0.35 * strength;
     image.data[4 * i + 1] = 0.45 * strength;

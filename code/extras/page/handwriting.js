@@ -5,7 +5,7 @@ let digit = 0;         // that the drawing is encoded as; 0 for the VAE
 let drawnZ = [];       // of the drawing; zeros if nothing is drawn
 let z = [];            // the latents of all that is shown
 let sourceOfZ = "";       // what z is, where it is not the drawing's
-let shown = [];        // the images of z: {button, canvas, oneHot, pixels}
+let shown = [];        // the images of z: {button, tag, canvas, oneHot, pixels}
 
 /** How far z is along the map's two axes, in standard deviations. */
 function onAxes(values = z) {
@@ -27,14 +27,14 @@ const withLatent = (latent, value) => z.map((old, j) => j === latent ? value : o
 /** Creates the images of a model: one of each digit, or one. */
 function createImages() {
   const classes = models[kind].num_classes;
-  write(byId("title-images"), classes ? "All ten digits in this handwriting" : "The image of this z");
   byId("images").replaceChildren();
   byId("images").classList.toggle("single", !classes);
   shown = classesOf(kind).map((oneHot, place) => {
     const button = create("button", { onclick: () => mark(place) }, byId("images"));
     const canvas = createCanvas(button);
     create("span", { textContent: classes ? place : "z", className: "soft" }, button);
-    return { button, canvas, oneHot, pixels: BLANK };
+    const tag = create("b", { className: "tag" }, button);
+    return { button, tag, canvas, oneHot, pixels: BLANK };
   });
 }
 
@@ -45,6 +45,7 @@ function showZ(images = {}) {
   rest.forEach((image, i) => { image.pixels = decoded[i]; });
   for (const [i, pixels] of Object.entries(images)) shown[i].pixels = pixels;
   for (const { canvas, pixels } of shown) paint(canvas, pixels);
+  paint(byId("at-dot"), shown[digit].pixels);
   showNumber();
   showSliders();
   showDot();
@@ -52,6 +53,9 @@ function showZ(images = {}) {
   showChosen();
   showPreviewsLater();
 }
+
+/** What z is called: the CVAE is told the digit, so that the style is left to z; by the VAE, it holds both. */
+const styleOrZ = () => models[kind].num_classes ? "style" : "z";
 
 /** Says where z is from. */
 function showSource() {
@@ -63,7 +67,7 @@ function showSource() {
 const describeDrawnZ = () => models[kind].num_classes
   ? "The style z of your drawing, as each digit." : "The z of your drawing, decoded again.";
 const describeMovedZ = () => strokes.length
-  ? "z has been moved: this is no longer the style of your drawing." : "Nothing drawn: z does not come from a drawing.";
+  ? `z has been moved: this is no longer the ${styleOrZ()} of your drawing.` : "Nothing drawn: z does not come from a drawing.";
 
 /** Shows another z, as the person asked; `from` says what it is. */
 function setZ(values, from = "") {

@@ -4,6 +4,7 @@ const USED = 0.01;     // the variance of mu over the test images above which a 
 let sliders = [];      // one for each latent, in the model's order
 let readings = [];     // their values, as text
 let bands = [];        // mu - sigma to mu + sigma of the drawing, on the sliders
+let notes = [];        // mu, sigma and KL of the drawing, shown at the slider that has the focus or the pointer
 let ends = [];         // the images at the ends of the sliders: {latent, value, canvas}
 let posterior = null;  // the drawing's {mu, logvar}; null if nothing is drawn
 let held = null;       // the slider that is being dragged
@@ -42,6 +43,8 @@ function createSlider(latent, parent, hasEnds) {
   input.onchange = () => { held = null; };  // let go
   sliders[latent] = input;
   bands[latent] = create("span", { className: "band" }, track);
+  notes[latent] = create("span", { className: "note", id: `note-${latent}` }, track);
+  input.setAttribute("aria-describedby", `note-${latent}`);
   if (hasEnds) createEnd(latent, 2.5, label);
   readings[latent] = create("span", { className: "reading" }, label);
 }
@@ -84,7 +87,17 @@ function showBand(latent) {
   setAttribute(band, "style", `--left: ${left.toFixed(3)}; --right: ${right.toFixed(3)}`);
 }
 
+/** For reading, and for screen readers: not at each movement. */
+function writeNotes() {
+  notes.forEach((note, i) => write(note, posterior ? describePosterior(posterior.mu[i], posterior.logvar[i]) : ""));
+}
+
+function describePosterior(mu, logvar) {
+  const sigma = Math.exp(logvar / 2);
+  return `mu ${mu.toFixed(2)}, sigma ${sigma.toFixed(2)}, KL ${toOneDecimal(klOf(mu, logvar))} nats`;
+}
+
 function normal() {  // Box and Muller
   return Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
 }
-byId("zero").onclick = () => setZ(z.map(() => 0), "z is 0: the average style.");
+byId("zero").onclick = () => setZ(z.map(() => 0), "z is 0, the mean of the prior.");

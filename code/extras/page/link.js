@@ -16,6 +16,11 @@ function readLink() {
   return isValid ? { model, digit, values, number: state.get("number") ?? "" } : null;
 }
 
+/** The address without a link's state, which a reload would bring back. */
+function leaveLink() {
+  if (location.hash) history.replaceState(null, "", location.href.split("#")[0]);
+}
+
 /** Shows what a link says, with nothing drawn. */
 function openLink(state) {
   strokes = [];
@@ -25,7 +30,9 @@ function openLink(state) {
   setNumber(state.number);
   digit = state.digit;
   choose(state.model);
-  setZ(state.values, "A handwriting style from a link: draw, and it becomes yours.");
+  const content = models[kind].num_classes ? "a style" : "z";
+  write(byId("drawn"), `This link holds ${content}, not a drawing. Draw a digit to see your own.`);
+  setZ(state.values, `The ${styleOrZ()} of the link.`);
   markTwo();
 }
 

@@ -82,7 +82,16 @@ function showNear(place) {
 }
 pad.addEventListener("pointermove", event => { if (!event.buttons) showNear(placeOf(event)); });
 pad.addEventListener("pointerleave", () => showNear(null));
-byId("show-points").onchange = event => pad.classList.toggle("with-points", event.target.checked);
+
+/** Shows the test images or hides them, as the box next to the map says. */
+function showPoints() {
+  const { checked } = byId("show-points");
+  pad.classList.toggle("with-points", checked);
+  byId("near-shot").hidden = !checked;
+}
+byId("show-points").onchange = showPoints;
+byId("show-points").checked = !matchMedia("(max-width: 640px)").matches;  // on a phone, they would crowd the map
+showPoints();
 
 const nearGroup = {
   drawn: "",
@@ -91,7 +100,7 @@ const nearGroup = {
   key: () => [kind, points.indexOf(nearGroup.point())].join(),
   jobs() {
     const point = nearGroup.point();
-    write(byId("near-name"), point ? `test image of ${withArticle(point.label)}` : "");
+    write(byId("near-name"), point ? `nearest test image, ${withArticle(point.label)}` : "");
     return point ? [jobOfPoint(point)] : [];
   },
 };

@@ -158,6 +158,9 @@ function crossEntropy(x_hat, pixels) {
   return sum;
 }
 
+/** The KL divergence in nats of one latent's posterior from the prior, a standard normal distribution. */
+const klOf = (mu, logvar) => (Math.exp(logvar) + mu * mu - 1 - logvar) / 2;
+
 /** For each digit, or once for the VAE: mu, logvar, the image x_hat of mu, and in nats the two terms of the loss and their sum. */
 function reconstruct(kind, pixels) {
   const classes = classesOf(kind);
@@ -166,7 +169,7 @@ function reconstruct(kind, pixels) {
   return posteriors.map(({ mu, logvar }, i) => {
     const x_hat = images[i];
     const reconstruction = crossEntropy(x_hat, pixels);
-    const kl = mu.reduce((sum, m, j) => sum + (Math.exp(logvar[j]) + m * m - 1 - logvar[j]) / 2, 0);
+    const kl = mu.reduce((sum, m, j) => sum + klOf(m, logvar[j]), 0);
     return { mu, logvar, x_hat, reconstruction, kl, loss: reconstruction + kl };
   });
 }

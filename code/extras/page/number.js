@@ -1,5 +1,6 @@
 /* A number in the handwriting that is shown, as one picture, and what is saved. */
 
+const LONGEST = 24;    // characters that are written
 const GAP = 2;         // columns between two signs, and left and right of all
 const SPACE = 8;       // columns of a space
 const SIGNS = {        // what may stand between the digits of a date, a time, a sum or a telephone number
@@ -33,7 +34,10 @@ function trimmed(pixels) {
   return { pixels, left: Math.min(left, right), right };
 }
 
-/** The pieces of a text of digits and signs. Other characters are left out. */
+/** Digits, the signs and a space; others are left out. */
+const canBeWritten = character => /[0-9 ]/.test(character) || Object.hasOwn(imagesOfSigns, character);
+
+/** The pieces of a text. */
 function piecesOf(text) {
   const pieces = [empty(GAP)];
   for (const character of text) {
@@ -56,12 +60,23 @@ function layOut(pieces) {
   return { width, pixels: picture };
 }
 
-const isWritten = () => models[kind].num_classes > 0 && byId("number").value.trim() !== "";
+/** What is written of the text in the field. */
+const writtenText = () => Array.from(byId("number").value).filter(canBeWritten).slice(0, LONGEST).join("");
+const isWritten = () => models[kind].num_classes > 0 && writtenText().trim() !== "";
+
+/** What is not written, and why; "" if all is. */
+function describeUnwritten() {
+  const characters = Array.from(byId("number").value);
+  const unwritable = new Set(characters.filter(character => !canBeWritten(character)));
+  const writable = `digits, spaces and ${Object.keys(SIGNS).join(" ")}`;
+  if (unwritable.size) return `Left out: ${[...unwritable].join(" ")} (only ${writable} can be written).`;
+  return characters.length > LONGEST ? `Only the first ${LONGEST} characters are written.` : "";
+}
 
 function showNumber() {
   byId("line").hidden = !isWritten();
   if (!isWritten()) return;
-  const { width, pixels } = layOut(piecesOf(byId("number").value));
+  const { width, pixels } = layOut(piecesOf(writtenText()));
   const line = new ImageData(width, 28);
   line.data.fill(255);  // opaque
   fillGreys(line.data, pixels);
@@ -69,17 +84,24 @@ function showNumber() {
   byId("line").getContext("2d").putImageData(line, 0, 0);
 }
 
-function nameLine() {
-  setAttribute(byId("line"), "aria-label", `${byId("number").value} in this handwriting`);
+/** Says what is written and what is not. What was said of another number goes. */
+function describeNumber() {
+  setAttribute(byId("line"), "aria-label", `${writtenText()} in this handwriting`);
+  write(byId("number-note"), describeUnwritten());
+  byId("saved").hidden = true;
+  write(byId("copied"), "");
 }
 
 function setNumber(text) {
   byId("number").value = text;
-  nameLine();
+  describeNumber();
 }
 
 byId("number").oninput = () => {
-  nameLine();
+  const before = byId("number-note").textContent;
+  describeNumber();
+  const note = byId("number-note").textContent;
+  if (note && note !== before) announce(note);
   showNumber();
 };
 
@@ -87,7 +109,7 @@ byId("number").oninput = () => {
 
 /** The drawing, if there is one, then the number, or without one all images. */
 function picture() {
-  const line = isWritten() ? piecesOf(byId("number").value) : shown.map(({ pixels }) => whole(pixels));
+  const line = isWritten() ? piecesOf(writtenText()) : shown.map(({ pixels }) => whole(pixels));
   return layOut(strokes.length ? [whole(pixelsOfDrawing()), ...SEPARATOR, ...line] : line);
 }
 

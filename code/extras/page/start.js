@@ -1,6 +1,32 @@
 /* The model in use, and the state in which the page begins. */
 
-const KNOWLEDGE = { cvae: "knows the digit (CVAE)", vae: "does not (VAE)" };
+const KNOWLEDGE = { cvae: "is told the digit (CVAE)", vae: "is not told (VAE)" };
+const WORDS = {        // of each model, by the ids of their elements
+  cvae: {
+    about: "Draw a digit. The model tells which one it is, and writes all ten digits in your handwriting.",
+    "title-draw": "Which digit is it?",
+    "title-images": "All ten digits in this handwriting",
+    back: "Back to the style of the drawing",
+    "title-number": "Write a number in this handwriting",
+    "title-map": "Map of handwriting styles",
+    "map-help": "Each place is a style. Drag the dot, or use the arrow keys.",
+    "title-styles": "Random styles",
+    "how-to-choose": "Choose one to write with it.",
+    "what-z-is": "A style is described by a few numbers, z.",
+  },
+  vae: {
+    about: "Draw a digit. The model describes it by a few numbers, z, and decodes them to an image again.",
+    "title-draw": "Draw a digit",
+    "title-images": "The image of this z",
+    back: "Back to the z of the drawing",
+    "title-number": "Save and send",
+    "title-map": "Map of z",
+    "map-help": "Each place is a z. Drag the dot, or use the arrow keys.",
+    "title-styles": "Random images",
+    "how-to-choose": "Choose one to show it.",
+    "what-z-is": "An image is described by a few numbers, z.",
+  },
+};
 const radios = {};
 byId("kinds").hidden = Object.keys(models).length < 2;
 for (const name of Object.keys(models)) {
@@ -19,11 +45,7 @@ function choose(name) {
   radios[name].checked = true;
   const classes = models[kind].num_classes;
   write(byId("run"), describeRun());
-  write(byId("about"), classes
-    ? "Draw a digit. The model tells which one it is, and writes all ten digits in your handwriting."
-    : "Draw a digit. The model describes it by a few numbers, z, and makes an image of them again.");
-  write(byId("title-draw"), classes ? "Which digit is it?" : "Draw a digit");
-  write(byId("title-number"), classes ? "Write a number in this handwriting" : "Save and send");
+  for (const [id, words] of Object.entries(WORDS[kind])) write(byId(id), words);
   for (const element of document.querySelectorAll(".of-cvae")) element.hidden = !classes;
   createImages();
   createSliders();
@@ -47,8 +69,6 @@ function begin() {
   pen = [140, 140];
   setAsked(null);
   setNumber(byId("number").defaultValue);
-  byId("saved").hidden = true;
-  write(byId("copied"), "");
   newNoise();
   choose("cvae" in models ? "cvae" : "vae");
 }
@@ -59,7 +79,7 @@ function showLink() {
 }
 
 byId("reset").onclick = () => {
-  if (location.hash) history.replaceState(null, "", location.href.split("#")[0]);
+  leaveLink();
   begin();
   announce(byId("drawn").textContent);
 };

@@ -5,9 +5,9 @@ let styles = [];       // {z, canvas}
 
 for (let i = 0; i < STYLES; i++) {
   const button = create("button", {}, byId("styles"));
-  button.setAttribute("aria-label", `random style ${i + 1}: write with it`);
+  button.setAttribute("aria-label", `random sample ${i + 1}: show it`);
   const style = { z: [], canvas: createCanvas(button) };
-  button.onclick = () => setZ(style.z, "A random style, a sample of the prior.");
+  button.onclick = () => setZ(style.z, `A random ${styleOrZ()}, a sample of the prior.`);
   styles.push(style);
 }
 
