@@ -1,6 +1,6 @@
 """Trains a VAE or a CVAE on MNIST and draws digits with it: the handout's functions and its command line.
 
-`vae.py` has the models and their loss. These two files are self-contained; if the folder `extras` is next to them,
+`vae.py` defines the models and their loss. These two files need no other; if the folder `extras` is next to them,
 `main` also measures the test loss, draws more pictures, and falls back on rendered digits where there is no MNIST. The
 handout's functions come first, in its order, then the command line and the helper functions. All files are written to
 `outputs/` in the project's folder.
@@ -73,7 +73,7 @@ def load_mnist(batch_size, buffer_size=1024):
         A `tf.data.Dataset` of (images (B, 1, 28, 28) float32 in [0, 1], labels (B,) int32), reshuffled each epoch.
 
     Raises:
-        InputError: if the data set has fewer than B images, or if `load_data` raises it.
+        InputError: if B is not from 1 to the number of images, or if `load_data` raises it.
     """
     data = load_data()
     count = len(data.x_train)
@@ -164,7 +164,7 @@ def train_vae(model, train_loader, args, is_cvae=False):
 def save_model_weights(model, args):
     """Saves the weights, with the optimizer's state, as `outputs/{vae,cvae}.weights.h5`.
 
-    Also writes the run metadata, `model.run` (see `train`) and the latent size, to `outputs/{vae,cvae}.run.json`.
+    Also writes the run metadata (`model.run`, see `train`, and the latent size) to `outputs/{vae,cvae}.run.json`.
 
     Raises:
         OSError: if a file cannot be written. The old one is then unchanged.
@@ -186,7 +186,7 @@ def load_weights(model):
 
     Raises:
         FileNotFoundError: if no weights are saved.
-        InputError: if the weights cannot be loaded into the model, which then keeps its own.
+        InputError: if they cannot be loaded. The model keeps its weights; the optimizer's state may have changed.
     """
     name = model_type(model)
     path = OUTPUTS / f"{name}.weights.h5"
@@ -198,13 +198,17 @@ def load_weights(model):
         model.load_weights(str(path))
         if not all(np.isfinite(weight).all() for weight in model.get_weights()):
             raise ValueError("NaN or infinite weights")
-    except Exception as error:  # h5py and both generations of Keras raise many types
+    except Exception as error:  # h5py, Keras 2 and Keras 3 raise many types
         model.set_weights(before)  # some may have been loaded
-        reasons = "it has other layer sizes, is damaged, or was saved by Keras 3, which Keras 2 cannot load"
+        reasons = (
+            "it has other layer sizes, is damaged, or was saved by Keras 3, which Keras 2 cannot load: train again"
+        )
         raise InputError(f"{path} cannot be loaded into this {type(model).__name__}: {reasons}") from error
     run = read_run(name)
     if not run:
-        warnings.warn(f"{name}.run.json is missing or damaged: cannot tell what data {path} is from", stacklevel=2)
+        warnings.warn(
+            f"{name}.run.json is missing or damaged: cannot tell which data {path} was trained on", stacklevel=2
+        )
     model.run = types.SimpleNamespace(**run)
     return model
 
@@ -241,7 +245,7 @@ def show_cvae_images(model, latent_size):
 
 def main(args):
     """Trains a model, or loads it if `args.load_weights`, and draws its pictures."""
-    if getattr(args, "seed", None) is not None:  # a caller's own `args` may lack it
+    if getattr(args, "seed", None) is not None:  # custom `args` may lack it
         tf.keras.utils.set_random_seed(args.seed)
     if getattr(args, "precision", None) is not None:
         tf.keras.mixed_precision.set_global_policy(POLICIES[args.precision])
@@ -276,7 +280,7 @@ def train(model, data, args):
     train_loader = load_mnist(args.batch_size)
     OUTPUTS.mkdir(parents=True, exist_ok=True)
     tempfile.TemporaryFile(dir=OUTPUTS).close()  # raises now, not after an epoch, if `outputs/` cannot be written
-    if args.learning_rate != LEARNING_RATE:  # the models of another vae.py have defaults of their own
+    if args.learning_rate != LEARNING_RATE:  # the optimizer of a custom vae.py may have another default
         model.optimizer.learning_rate = args.learning_rate
     history = []
     model.run = types.SimpleNamespace(
@@ -464,9 +468,9 @@ class Data(NamedTuple):
 
 
 def load_data():
-    """Loads MNIST from the file `$MNIST_NPZ`, or else through Keras, from its cache or its download.
+    """Loads MNIST from the file named by `$MNIST_NPZ` if it is set, otherwise with Keras, which downloads it.
 
-    Where there is neither, digits rendered from fonts take its place, with a warning.
+    If Keras cannot load it, digits rendered from fonts take its place, with a warning.
 
     Returns:
         `Data`. Its name is "MNIST" if the data is byte-identical to MNIST.
@@ -482,7 +486,9 @@ def load_data():
                 test = arrays["x_test"], arrays["y_test"]
             return new_data(pathlib.Path(path).name, train, test)
         except Exception as error:  # NumPy, zip and deflate raise many types
-            raise InputError(f"MNIST_NPZ={path} is not a valid mnist.npz ({error}): unset it or use another") from error
+            raise InputError(
+                f"MNIST_NPZ={path} is not a valid mnist.npz ({error}): unset it or set it to another file"
+            ) from error
     try:
         train, test = tf.keras.datasets.mnist.load_data()
     except Exception as error:  # Keras raises a bare Exception where the download fails
@@ -570,7 +576,7 @@ def load_model(name, data=None):
 
     Raises:
         FileNotFoundError: if no weights are saved.
-        InputError: if they were trained on other data than `data`, where both are known, or cannot be loaded.
+        InputError: if the weights cannot be loaded, or are known to be trained on a data set other than `data`.
     """
     run = read_run(name)
     trained_on = run.get("data")

@@ -1,4 +1,4 @@
-"""The two models of the homework and the loss that they share, in the order of the handout.
+"""The two models of the homework and their loss, in the order of the handout.
 
 `VAE` is the handout's step 1, `CVAE` its step 2; the method is that of Kingma & Welling, https://arxiv.org/abs/1312.6114.
 What the handout leaves open follows below: the initialization of the weights, and `MuonAdam`, the default optimizer of
@@ -280,7 +280,7 @@ CLIP = 1e-7  # pixels of x_hat are kept this far from 0 and 1, so that their log
 def reconstruction_loss(x_hat, x):
     """Returns the binary cross-entropy of each image in nats, (N,), for x_hat and x with D pixels per image."""
     x_hat = tf.clip_by_value(tf.cast(x_hat, tf.float32), CLIP, 1 - CLIP)
-    x = tf.reshape(tf.cast(x, tf.float32), tf.shape(x_hat))  # raises where sizes differ and might broadcast
+    x = tf.reshape(tf.cast(x, tf.float32), tf.shape(x_hat))  # raises if sizes differ, which could broadcast
     by_pixel = -(x * tf.math.log(x_hat) + (1 - x) * tf.math.log(1 - x_hat))
     return tf.reduce_sum(by_pixel, axis=tuple(range(1, x_hat.shape.rank)))
 
@@ -345,10 +345,10 @@ def output_layer(input_size):
     return layers.Dense(input_size, kernel_initializer=kernel, bias_initializer=bias, name="pixels")
 
 
-# A one-hot vector adds only a single 1 to D pixels or Z latents. With He's initialization alone, the networks would
-# largely ignore it:
-# z would encode part of the class, and the sample accuracy would be 3.4 (encoder) or 3.1 (decoder) percentage points
-# lower. Both scales were chosen for MNIST; a larger decoder scale slows down training by plain Adam.
+# A one-hot class has a single nonzero element next to D pixels or Z latents. With He's initialization alone, the
+# networks would largely ignore it: z would encode part of the class, and sample accuracy would be lower by 3.4
+# (encoder) or 3.1 (decoder) percentage points. Both scales were chosen for MNIST; a larger decoder scale slows down
+# training with Adam alone.
 ENCODER_CLASS_SCALE = 42.0
 DECODER_CLASS_SCALE = 12.04
 
@@ -420,7 +420,7 @@ class MuonAdam(tf.keras.optimizers.SGD):
         """Updates variables, as in `tf.keras.optimizers.SGD`.
 
         Raises:
-            ValueError: if the optimizer was built without one of them, as after replacing or adding layers.
+            ValueError: if a variable was not passed to `build`, for example after a layer was replaced or added.
         """
         grads_and_vars = list(grads_and_vars)
         for _, variable in grads_and_vars:
@@ -475,7 +475,7 @@ def adam_direction(gradient, first_moment, second_moment, step):
 def muon_direction(gradient, momentum):
     """Updates the momentum of a kernel (F, G) and returns Muon's direction.
 
-    The factor scales the elements to about 0.2, like those of Adam's direction (https://arxiv.org/abs/2502.16982).
+    It is scaled to a root mean square of about 0.2, similar to Adam's direction (https://arxiv.org/abs/2502.16982).
     """
     momentum.assign(0.95 * momentum + gradient)
     direction = orthogonalize(gradient + 0.95 * momentum)  # Nesterov's momentum
