@@ -25,7 +25,7 @@ from extras.evaluation import accuracy, confusion_matrix, evaluate, frechet_dist
 
 SEEDS = (0, 1, 2)
 EPOCHS = 10
-ADAM_EPOCHS = 14  # of Adam for all weights in the time of the default run: 10 epochs, each "x Adam" of `bench.py`
+ADAM_EPOCHS = 14  # of Adam for all weights in about the time of the default run: "x Adam" of `bench.py` is 1.5
 ADAM_RATE = 0.003  # peak for Adam alone, a quarter of the default
 # The columns of two tables, and for each whether larger is better; the KL is neither good nor bad
 LOSSES = {"training loss, last epoch ↓": False, "test loss ↓": False, "KL": False, "active latents": False}
@@ -207,7 +207,7 @@ def print_ablation(kind):
     table = [(f"{kind.__name__}: the default run", run_cells(default))]
     by_adam = with_muon(learning_rate=ADAM_RATE)
     (row,) = train_and_measure(evaluator, kind, SEEDS[0], by_adam, epochs=(ADAM_EPOCHS,))
-    name = f"{kind.__name__}: Adam for all weights, at equal training time ({ADAM_EPOCHS} epochs)"
+    name = f"{kind.__name__}: Adam for all weights, {ADAM_EPOCHS} epochs in about the same training time"
     table.append((name, difference_cells(row, default)))
     for name, change in ABLATION[kind].items():
         (row,) = train_and_measure(evaluator, kind, SEEDS[0], change)
