@@ -1,6 +1,8 @@
 """What callers do with the models: other layers, penalties, rates, serving, and classes of other modules."""
 
 import importlib.util
+import subprocess
+import sys
 
 import assignment
 import numpy as np
@@ -292,3 +294,46 @@ def test_weights_that_are_nan_are_not_loaded():
     assignment.save_model_weights(model, None)
     with pytest.raises(assignment.InputError, match="cannot be loaded into this VAE"):
         assignment.load_weights(vae.VAE(784))
+
+
+# ----------------------------------------------------------------------------------------------- odd data, surroundings
+
+
+SURROUNDINGS = """
+import pathlib, sys, types
+sys.path.insert(0, {code!r})
+import numpy as np, tensorflow as tf
+tf.experimental.numpy.experimental_enable_numpy_behavior()
+import assignment, vae
+from extras import figures
+assignment.OUTPUTS = pathlib.Path({outputs!r})
+rng = np.random.default_rng(0)
+for count in (20, 1):
+    images = rng.integers(0, 256, (50, 28, 28))
+    data = assignment.new_data("x", (images, np.arange(50) % 10), (images[:count], np.arange(count) % 10))
+    model = vae.CVAE(784)
+    assignment.train_vae(model, [(assignment.to_pixels(data.x_train), data.y_train)], None, True)
+    losses = dict(train_loss=1.0, test_reconstruction=1.0, test_kl=1.0)
+    model.run = types.SimpleNamespace(history=[losses])
+    print(len(figures.show_training(model, data) + assignment.show_samples(model)))
+"""
+
+
+def test_numpy_s_behavior_and_one_test_image_are_drawn(tmp_path):
+    """In a process of its own, since the behavior cannot be switched off. One image has no principal axes."""
+    script = SURROUNDINGS.format(code=str(CODE), outputs=str(tmp_path / "outputs"))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["5", "4"]
+
+
+def test_outputs_that_cannot_be_written_are_an_error_before_the_training(tmp_path, small_mnist, monkeypatch):
+    """Here a file is where the folder should be, which fails for root too."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(assignment, "OUTPUTS", tmp_path / "file" / "outputs")
+    trained = []
+    monkeypatch.setattr(assignment, "train_vae", lambda *args: trained.append(args))
+    monkeypatch.setattr("sys.argv", ["assignment.py", "--batch_size", "100"])
+    with pytest.raises(OSError, match="file"):
+        assignment.main(assignment.parseArguments())
+    assert trained == []
