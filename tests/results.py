@@ -25,8 +25,8 @@ from extras.evaluation import accuracy, confusion_matrix, evaluate, frechet_dist
 
 SEEDS = (0, 1, 2)
 EPOCHS = 10
-ADAM_EPOCHS = 14  # of Adam for all weights in about the time of the default run: "x Adam" of `bench.py` is 1.5
-ADAM_RATE = 0.003  # peak for Adam alone, a quarter of the default
+ADAM_EPOCHS = 15  # of Adam for all weights in about the time of the default run: "x Adam" of `bench.py` is 1.5
+ADAM_RATE = 0.003  # peak for Adam alone
 # The columns of two tables, and for each whether larger is better; the KL is neither good nor bad
 LOSSES = {"training loss, last epoch ↓": False, "test loss ↓": False, "KL": False, "active latents": False}
 SAMPLES = {
@@ -98,6 +98,11 @@ def print_tables(about, rows):
         print()
 
 
+def decimals(column):
+    """How many decimals a column has."""
+    return 0 if column == ACTIVE_LATENTS else 2
+
+
 def fill(cells):
     """Cells for all columns: n/a for those that a VAE does not have."""
     return cells + ["n/a"] * (len(COLUMNS) - len(cells))
@@ -118,8 +123,9 @@ def difference_cells(row, default):
     With a question mark where it is not larger than the range of the seeds of the default run.
     """
     cells = []
-    for difference, seeds in zip(np.subtract(row, default[0]), default.T):
-        cells.append(f"{difference:+.2f} ?" if abs(difference) <= np.ptp(seeds) else f"{difference:+.2f}")
+    for i, difference in enumerate(np.subtract(row, default[0])):
+        cell = f"{difference:+.{decimals(i)}f}"
+        cells.append(f"{cell} ?" if abs(difference) <= np.ptp(default[:, i]) else cell)
     return fill(cells)
 
 
@@ -196,7 +202,8 @@ def print_batches(kind):
         change = with_learning_rate(learning_rate) if learning_rate else None
         rows = train_and_measure(evaluator, kind, SEEDS[0], change, batch_size, epochs=(5, EPOCHS))
         for epochs, row in zip((5, EPOCHS), rows):
-            table.append((f"{kind.__name__}, {name}, {epochs} epochs", fill([f"{value:.2f}" for value in row])))
+            cells = [f"{value:.{decimals(i)}f}" for i, value in enumerate(row)]
+            table.append((f"{kind.__name__}, {name}, {epochs} epochs", fill(cells)))
     print_tables(f"Seed {SEEDS[0]}", table)
 
 

@@ -169,7 +169,7 @@ def test_keras_callbacks_set_the_learning_rate():
     plateau = tf.keras.callbacks.ReduceLROnPlateau("loss", factor=0.1, patience=1, min_delta=1e6, cooldown=9)
     model.compile(optimizer=model.optimizer)
     model.fit(x, epochs=2, verbose=0, callbacks=[schedule])
-    assert float(tf.convert_to_tensor(model.optimizer.learning_rate)) == pytest.approx(0.012 / 4, rel=1e-5)
+    assert float(tf.convert_to_tensor(model.optimizer.learning_rate)) == pytest.approx(0.01 / 4, rel=1e-5)
     model.fit(x, epochs=3, verbose=0, callbacks=[plateau])
     assert float(tf.convert_to_tensor(model.optimizer.learning_rate)) == pytest.approx(0.0003, rel=1e-5)
 

@@ -57,17 +57,17 @@ def test_weights_in_8_bits_are_off_by_half_a_step_at_most():
 def test_a_page_of_one_model_has_its_weights_and_the_statistics_of_its_latents(outputs, small_mnist, capsys):
     model = random_model(vae.VAE, 4)
     model.mu_layer.bias.assign([0.0, 1.0, 2.0, 3.0])  # means, which are not to count
-    model.decoder.get_layer("pixels").kernel.assign(np.zeros((384, 784)))  # grey images, whatever z is
+    model.decoder.get_layer("pixels").kernel.assign(np.zeros((352, 784)))  # grey images, whatever z is
     save(model)
     explore.main([])
-    assert "explore.html, 1.7 MB, shows the VAE\n" in capsys.readouterr().out
+    assert "explore.html, 1.5 MB, shows the VAE\n" in capsys.readouterr().out
     models = models_of(outputs)
     page = (outputs / "explore.html").read_text("utf-8")
     assert page.count("<script") == page.count("</script>") == 3 and "file is the template" not in page
     assert models.keys() == {"vae"}
     described = models["vae"]
     assert (described["latent_size"], described["num_classes"]) == (4, 0)
-    h = 384
+    h = 352
     hidden = [[784, h], [h, h], [h, h], [h, 4], [h, 4], [4, h], [h, h], [h, h], [h, 784]]
     assert described["layers"] == hidden
     data = base64.b64decode(described["weights"])
@@ -111,7 +111,7 @@ def test_models_of_different_latent_sizes_are_both_on_the_page(outputs, small_mn
     for kind, model in saved.items():
         mu = model(small_mnist.x_test[:, None] / 255, *second_input(model, small_mnist.y_test))[1]
         np.testing.assert_allclose(models[kind]["variances"], np.var(mu, axis=0), rtol=1e-3)
-    assert models["cvae"]["layers"][0] == [794, 384] and models["cvae"]["layers"][5] == [25, 384]
+    assert models["cvae"]["layers"][0] == [794, 352] and models["cvae"]["layers"][5] == [25, 352]
     assert (models["cvae"]["latent_size"], models["cvae"]["num_classes"]) == (15, 10)
     assert models["vae"]["latent_size"] == 2
 

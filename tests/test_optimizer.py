@@ -35,7 +35,7 @@ def assert_orthogonal(change, direction, size):
     u, _, v = np.linalg.svd(direction, full_matrices=False)
     scaled = u.T @ change @ v.T / size
     np.testing.assert_allclose(scaled, np.diag(np.diag(scaled)), atol=1e-4)
-    assert 0.65 < np.diag(scaled).min() and np.diag(scaled).max() < 1.25
+    assert 0.43 < np.diag(scaled).min() and np.diag(scaled).max() < 1.57
 
 
 def at_the_peak(optimizer, layer):
@@ -49,13 +49,13 @@ def at_the_peak(optimizer, layer):
 
 
 def test_kernels_of_other_layers_get_adam_s_update(layer, rng):
-    """Kingma & Ba, algorithm 1; the rate of step t is 0.1 t / 100."""
+    """Kingma & Ba, algorithm 1; the rate of step t is 0.1 sqrt(t / 100)."""
     optimizer = vae.MuonAdam(0.1, muon_layers=["other"])
     m = v = 0
     for t in range(1, 6):
         gradient = rng.normal(size=(5, 7))
         m, v = 0.9 * m + 0.1 * gradient, 0.97 * v + 0.03 * gradient**2
-        expected = 0.1 * t / 100 * m / (1 - 0.9**t) / np.sqrt(v / (1 - 0.97**t))
+        expected = 0.1 * np.sqrt(t / 100) * m / (1 - 0.9**t) / np.sqrt(v / (1 - 0.97**t))
         np.testing.assert_allclose(step(optimizer, layer, gradient), expected, atol=1e-6)
 
 
@@ -66,7 +66,7 @@ def test_muon_moves_a_kernel_along_u_v_transposed_of_its_momentum(layer, rng):
         gradient = rng.normal(size=(5, 7))
         momentum = 0.95 * momentum + gradient
         change = step(optimizer, layer, gradient)
-        assert_orthogonal(change, gradient + 0.95 * momentum, 0.1 * t / 100 * 0.2 * np.sqrt(7))
+        assert_orthogonal(change, gradient + 0.95 * momentum, 0.1 * np.sqrt(t / 100) * 0.2 * np.sqrt(7))
 
 
 def test_a_gradient_of_zero_moves_nothing(layer):
@@ -87,7 +87,7 @@ def test_weight_decay_and_clipping_act_on_muon_s_kernels_too(layer, rng):
         norm = np.sqrt(np.sum(gradient**2) + 7)  # with that of the bias
         momentum = 0.95 * momentum + gradient / norm
         change = step(clipped, layer, gradient)
-        assert_orthogonal(change, gradient / norm + 0.95 * momentum, 0.1 * t / 100 * 0.2 * np.sqrt(7))
+        assert_orthogonal(change, gradient / norm + 0.95 * momentum, 0.1 * np.sqrt(t / 100) * 0.2 * np.sqrt(7))
 
 
 def test_large_singular_values_come_near_1_and_singular_vectors_stay(rng):
@@ -95,14 +95,14 @@ def test_large_singular_values_come_near_1_and_singular_vectors_stay(rng):
     s = np.array([3.0, 2.0, 1.5, 1.0, 0.7, 0.5])
     diagonal = u.T @ vae.orthogonalize(tf.constant(u * s @ v.T, tf.float32)).numpy() @ v
     np.testing.assert_allclose(diagonal, np.diag(np.diag(diagonal)), atol=1e-4)
-    assert 0.6 < np.diag(diagonal).min() and np.diag(diagonal).max() < 1.3
+    assert 0.43 < np.diag(diagonal).min() and np.diag(diagonal).max() < 1.57
     assert not vae.orthogonalize(tf.zeros((3, 4))).numpy().any()
 
 
 # ---------------------------------------------------------------------------------------------------------------- rate
 
 
-@pytest.mark.parametrize("t, factor", [(1, 0.01), (50, 0.5), (100, 1.0), (200, 0.5), (1000, 0.1)])
+@pytest.mark.parametrize("t, factor", [(1, 0.1), (25, 0.5), (100, 1.0), (200, 0.5), (1000, 0.1)])
 def test_the_rate_warms_up_over_100_steps_and_then_decays(layer, t, factor):
     """Adam's step along a constant gradient of 1, of which the moments are those of all the steps before."""
     optimizer = vae.MuonAdam(0.02)
@@ -198,7 +198,7 @@ def test_a_copy_from_its_configuration_has_the_same_settings():
 def test_each_model_has_an_optimizer_of_its_own_from_the_constructor_on(kind, narrow):
     first, second = kind(64), kind(64)
     assert isinstance(first.optimizer, vae.MuonAdam) and first.optimizer is not second.optimizer
-    assert float(tf.convert_to_tensor(first.optimizer.learning_rate)) == pytest.approx(0.012)
+    assert float(tf.convert_to_tensor(first.optimizer.learning_rate)) == pytest.approx(0.01)
     before = second.get_weights()
     first.optimizer.apply_gradients([(tf.ones_like(v), v) for v in first.trainable_variables])
     assert (steps_of(first), steps_of(second)) == (1, 0) and same_weights(before, second.get_weights())

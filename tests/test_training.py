@@ -226,7 +226,7 @@ def test_two_epochs_of_real_mnist_teach_more_than_the_mean_image(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_grader_s_toy_batch_is_learned(kind, monkeypatch):
     """One batch of 32, twenty times."""
-    monkeypatch.setattr(vae.ElboModel, "hidden_dim", 384)
+    monkeypatch.setattr(vae.ElboModel, "hidden_dim", 352)
     images = np.random.default_rng(0).uniform(size=(32, 1, 28, 28)) < 0.2
     model = kind(784)
     totals = [train(model, [(np.float32(images), np.arange(32) % 10)]) for _ in range(20)]
