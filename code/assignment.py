@@ -1,9 +1,9 @@
 """Trains a VAE or a CVAE on MNIST and draws digits with it: the handout's functions and its command line.
 
-`vae.py` defines the models and their loss. These two files need no other; if the folder `extras` is next to them,
-`main` also measures the test loss, draws more pictures, and falls back on rendered digits where there is no MNIST. The
-handout's functions come first, in its order, then the command line and the helper functions. All files are written to
-`outputs/` in the project's folder.
+`vae.py` defines the models and their loss; no other file is needed. If the folder `extras` is next to the two, `main`
+also measures the test loss, draws more pictures, and falls back on rendered digits where there is no MNIST. The
+handout's functions come first, then the command line and the helper functions. All files are written to `outputs/` in
+the project's folder.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def load_mnist(batch_size, buffer_size=1024):
         raise InputError(f"batch_size must be from 1 to {count}, the number of images, got {batch_size}")
     images = tf.constant(data.x_train)
     labels = tf.constant(data.y_train)
-    indices = tf.data.Dataset.range(count).shuffle(count)
+    indices = tf.data.Dataset.range(count).shuffle(count)  # indices are faster to shuffle than images
     indices = indices.batch(batch_size, drop_remainder=True)
 
     def batch_at(i):
@@ -105,7 +105,7 @@ def train_step(model, images, labels, is_cvae=False):
         labels: (B,), used only if `is_cvae`.
 
     Returns:
-        The loss of the batch before the update in nats per image, a scalar.
+        The batch's loss, computed before the update, in nats per image, a scalar.
     """
     with tf.GradientTape() as tape:
         x_hat, mu, logvar = forward(model, images, labels, is_cvae, training=True)
@@ -152,7 +152,7 @@ def train_vae(model, train_loader, args, is_cvae=False):
     bar = tf.keras.utils.Progbar(length, verbose=int(in_terminal), stateful_metrics=["loss"])
     total = tf.constant(0.0)
     for number, (images, labels) in enumerate(checked_batches(model, train_loader, is_cvae), start=1):
-        step = compiled_step(model, images, labels, is_cvae)
+        step = compiled_step(model, images, labels, is_cvae)  # compiled at the first batch, then reused
         total += step(model, images, labels, is_cvae)
         bar.update(number, [("loss", total / number)])
     return total
@@ -662,10 +662,6 @@ def title(model, text):
 # -------------------------------------------------------------------------------------------------- optional: extras
 
 
-LOSS_LIMIT = 120  # limit of the training loss in epoch LIMIT_EPOCH, nats per image (handout, "Train our VAE")
-LIMIT_EPOCH = 5
-
-
 def has_extras(data):
     """Returns whether `extras` can measure and draw: the folder is there, and there are test images."""
     return EXTRAS.is_dir() and len(data.x_test) > 0
@@ -685,7 +681,8 @@ def describe(test_losses):
     """Returns the test loss and its terms as text, empty if they were not measured."""
     if not test_losses:
         return ""
-    reconstruction, kl = test_losses.values()
+    reconstruction = test_losses["test_reconstruction"]
+    kl = test_losses["test_kl"]
     return f"  Test Loss: {reconstruction + kl:.2f} (reconstruction {reconstruction:.2f} + KL {kl:.2f})"
 
 

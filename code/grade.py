@@ -19,19 +19,9 @@ if __name__ == "__main__":
 import assignment  # isort: skip
 import numpy as np
 import tensorflow as tf
-from assignment import (
-    LIMIT_EPOCH,
-    LOSS_LIMIT,
-    forward,
-    is_conditional,
-    load_data,
-    load_model,
-    new_file,
-    run_program,
-    to_pixels,
-)
+from assignment import forward, is_conditional, load_data, load_model, new_file, run_program, to_pixels
 from extras.evaluation import accuracy, classify, confusion_matrix, evaluate, frechet_distance
-from extras.figures import draw_confusion
+from extras.figures import LIMIT_EPOCH, LOSS_LIMIT, draw_confusion
 from tensorflow.keras import layers
 from vae import CVAE, VAE
 

@@ -44,7 +44,8 @@ class ElboModel(tf.keras.Model):
         if self.input_size < 1 or self.image_size**2 != self.input_size:
             raise ValueError(f"input_size must be a positive square such as 784, got {input_size}")
         means = {name: tf.keras.metrics.Mean(name=name) for name in ("loss", "reconstruction", "kl")}
-        self.means = types.SimpleNamespace(**means)  # hidden from Keras 2, which would count them among the weights
+        # In a namespace, since Keras 2 would add the metrics' variables to the model's weights
+        self.means = types.SimpleNamespace(**means)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Updates the metrics and returns the loss that `fit` minimizes and `evaluate` reports. Called by Keras.
@@ -60,7 +61,7 @@ class ElboModel(tf.keras.Model):
             ValueError: if a loss was passed to `compile`, since it would be ignored.
         """
         if self.loss:
-            raise ValueError("the model has its own loss: call compile() without a loss")
+            raise ValueError("the model has its own loss: call compile(optimizer=model.optimizer), without a loss")
         images = x[0] if isinstance(x, (tuple, list)) else x
         x_hat, mu, logvar = y_pred
         weight = 1.0
@@ -218,7 +219,7 @@ class CVAE(ElboModel):
         return self.decoder(tf.concat([z, c], axis=1))  # (N, Z + C) -> (N, 1, H, W)
 
     def __call__(self, x, c=None, **options):
-        """Passes x and c to Keras as one list: Keras records the shapes of the first argument only."""
+        """Passes x and c to Keras as one list, since Keras records the shapes of the first argument only."""
         inputs = x if c is None else (x, c)
         if isinstance(inputs, tuple):
             inputs = list(inputs)
@@ -256,9 +257,9 @@ class CVAE(ElboModel):
 
 
 def reparametrize(mu, logvar):
-    """Draws z = mu + sigma * epsilon with epsilon ~ N(0, I), differentiable in mu and logvar, all (N, Z).
+    """Draws z = mu + sigma * epsilon with epsilon ~ N(0, I), differentiable in mu and logvar.
 
-    Handout, "Reparametrization". The noise follows TensorFlow's global seed.
+    Handout, "Reparametrization". mu, logvar and z have the shape (N, Z). The noise follows TensorFlow's global seed.
     """
     mu = tf.convert_to_tensor(mu)
     sigma = tf.exp(0.5 * tf.convert_to_tensor(logvar))
@@ -280,7 +281,7 @@ CLIP = 1e-7  # pixels of x_hat are kept this far from 0 and 1, so that their log
 def reconstruction_loss(x_hat, x):
     """Returns the binary cross-entropy of each image in nats, (N,), for x_hat and x with D pixels per image."""
     x_hat = tf.clip_by_value(tf.cast(x_hat, tf.float32), CLIP, 1 - CLIP)
-    x = tf.reshape(tf.cast(x, tf.float32), tf.shape(x_hat))  # raises if sizes differ, which could broadcast
+    x = tf.reshape(tf.cast(x, tf.float32), tf.shape(x_hat))  # raises if sizes differ, which might broadcast
     by_pixel = -(x * tf.math.log(x_hat) + (1 - x) * tf.math.log(1 - x_hat))
     return tf.reduce_sum(by_pixel, axis=tuple(range(1, x_hat.shape.rank)))
 
@@ -326,8 +327,8 @@ def mu_layer(hidden_dim, latent_size):
 def logvar_layer(hidden_dim, latent_size):
     """Creates the linear layer of logvar, (N, H_d) -> (N, Z).
 
-    At first sigma is exp(-2 / 2) = 0.37 for every image. With so little noise the decoder soon learns to use z; in a
-    CVAE it could otherwise rely on the class alone. This lowers the test loss of the CVAE by 0.8 nats.
+    At first sigma is exp(-2 / 2) = 0.37 for every image. With so little noise the decoder soon learns to use z; with
+    more, a CVAE's decoder could learn to rely on the class alone. This lowers the test loss of the CVAE by 0.8 nats.
     """
     bias = tf.keras.initializers.Constant(-2.0)
     layer = layers.Dense(latent_size, kernel_initializer="zeros", bias_initializer=bias, name="logvar")
@@ -379,10 +380,13 @@ class MuonAdam(tf.keras.optimizers.SGD):
 
     Ten epochs at a batch size of 1024 are only 580 steps. Muon (https://kellerjordan.github.io/posts/muon/) makes the
     momentum of a kernel nearly orthogonal before each update, so that the update is about equally large in all
-    directions, not only in the few with large gradients. SGD then steps along Muon's or Adam's direction.
+    directions, not only in the few with large gradients.
 
-    In step t, counted from 1, the learning rate is `learning_rate` times min(sqrt(t / 100), 100 / t): it warms up to its
-    peak over 100 steps and then decays as 1 / t, so the number of steps need not be known in advance.
+    In step t, counted from 1, the learning rate is `learning_rate` times min(sqrt(t / 100), 100 / t): it warms up to
+    its peak over 100 steps and then decays as 1 / t, so the number of steps need not be known in advance.
+
+    This is a subclass of SGD: SGD clips the gradient, `update_step` replaces it by Muon's or Adam's direction, and SGD
+    applies weight decay and updates the variable.
 
     Args:
         learning_rate: the peak, a number. It can be changed at any time, for example by a Keras callback.
@@ -393,7 +397,8 @@ class MuonAdam(tf.keras.optimizers.SGD):
     def __init__(self, learning_rate=0.01, muon_layers=(), name="muon_adam", **options):
         super().__init__(learning_rate, name=name, **options)
         self.muon_layers = list(muon_layers)
-        self.references = []  # to the variables, in the order of the lists below
+        # References to the variables, which, unlike variables, can be compared; the lists below have the same order
+        self.references = []
         self.first_moments = []
         self.second_moments = []  # None for a kernel that is updated by Muon
 
@@ -430,7 +435,7 @@ class MuonAdam(tf.keras.optimizers.SGD):
         return super().apply_gradients(grads_and_vars, **options)
 
     def update_step(self, gradient, variable, *learning_rate):
-        """Updates one variable. Called by Keras; Keras 3 gives the learning rate.
+        """Updates one variable. Called by Keras; Keras 3 passes the learning rate, Keras 2 does not.
 
         Raises:
             ValueError: in multi-device training.
@@ -468,8 +473,8 @@ def adam_direction(gradient, first_moment, second_moment, step):
     first_moment.assign(beta_1 * first_moment + (1 - beta_1) * gradient)
     second_moment.assign(beta_2 * second_moment + (1 - beta_2) * tf.square(gradient))
     mean = first_moment / (1 - beta_1**step)
-    deviation = tf.sqrt(second_moment / (1 - beta_2**step))
-    return mean / (deviation + 1e-7)
+    root_mean_square = tf.sqrt(second_moment / (1 - beta_2**step))
+    return mean / (root_mean_square + 1e-7)
 
 
 def muon_direction(gradient, momentum):
@@ -482,7 +487,7 @@ def muon_direction(gradient, momentum):
     return 0.2 * max(gradient.shape) ** 0.5 * direction
 
 
-# a, b and c of the first four steps in Amsel et al. 2025, https://arxiv.org/abs/2505.16932, with four decimals
+# The coefficients (a, b, c) of the first four steps in Amsel et al. 2025, https://arxiv.org/abs/2505.16932, rounded
 POLAR_EXPRESS = (
     (8.2872, -23.5959, 17.3004),
     (4.1071, -2.9478, 0.5448),
@@ -494,8 +499,8 @@ POLAR_EXPRESS = (
 def orthogonalize(matrix):
     """Returns approximately U V^T, where U S V^T is the singular value decomposition of a matrix (F, G).
 
-    Each step replaces the singular values s by a s + b s^3 + c s^5. Four steps bring those above 0.001 of
-    the matrix's norm into the range 0.44 to 1.56. A zero matrix stays zero.
+    Each step replaces the singular values s by a s + b s^3 + c s^5. Four steps bring those above 0.001 of the Frobenius
+    norm into the range 0.44 to 1.56; they do not converge to 1. A zero matrix stays zero.
     """
     x = tf.math.divide_no_nan(matrix, tf.norm(matrix))
     for a, b, c in POLAR_EXPRESS:
