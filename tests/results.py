@@ -25,7 +25,7 @@ from extras.evaluation import accuracy, confusion_matrix, evaluate, frechet_dist
 
 SEEDS = (0, 1, 2)
 EPOCHS = 10
-ADAM_EPOCHS = 15  # of Adam for all weights in about the time of the default run: "x Adam" of `bench.py` is 1.5
+ADAM_EPOCHS = 15  # of Adam for all weights in about the time of the default run: "x Adam" of `bench.py` is 1.4 to 1.5
 ADAM_RATE = 0.003  # peak for Adam alone
 # The columns of two tables, and for each whether larger is better; the KL is neither good nor bad
 LOSSES = {"training loss, last epoch ↓": False, "test loss ↓": False, "KL": False, "active latents": False}
