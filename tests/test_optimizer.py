@@ -30,12 +30,20 @@ def step(optimizer, layer, gradient):
     return before - layer.kernel.numpy()
 
 
+def near_1(s):
+    """What becomes of a matrix's singular values in four steps: near 1 if they are above 0.001 of its norm."""
+    s = s / np.linalg.norm(s)
+    are_large = s > 0.001
+    for a, b, c in vae.POLAR_EXPRESS:
+        s = a * s + b * s**3 + c * s**5
+    assert 0.43 < s[are_large].min() and s[are_large].max() < 1.57
+    return s
+
+
 def assert_orthogonal(change, direction, size):
     """A change is `size` U V^T of a direction, up to the iteration's error: the same singular vectors."""
-    u, _, v = np.linalg.svd(direction, full_matrices=False)
-    scaled = u.T @ change @ v.T / size
-    np.testing.assert_allclose(scaled, np.diag(np.diag(scaled)), atol=1e-4)
-    assert 0.43 < np.diag(scaled).min() and np.diag(scaled).max() < 1.57
+    u, s, v = np.linalg.svd(direction, full_matrices=False)
+    np.testing.assert_allclose(u.T @ change @ v.T / size, np.diag(near_1(s)), atol=1e-3)
 
 
 def at_the_peak(optimizer, layer):
@@ -95,8 +103,7 @@ def test_singular_values_come_near_1_and_singular_vectors_stay(rng):
     u, v = (np.linalg.qr(rng.normal(size=(n, 6)))[0] for n in (20, 9))
     s = np.array([3.0, 1.0, 0.3, 0.1, 0.03, 0.004])
     diagonal = u.T @ vae.orthogonalize(tf.constant(u * s @ v.T, tf.float32)).numpy() @ v
-    np.testing.assert_allclose(diagonal, np.diag(np.diag(diagonal)), atol=1e-4)
-    assert 0.43 < np.diag(diagonal).min() and np.diag(diagonal).max() < 1.57
+    np.testing.assert_allclose(diagonal, np.diag(near_1(s)), atol=1e-3)
     assert not vae.orthogonalize(tf.zeros((3, 4))).numpy().any()
 
 
