@@ -85,6 +85,7 @@ def test_arrow_keys_on_a_slider_say_nothing_more_than_its_value_and_on_the_map_b
         "0.1",
         "0.0",
     ]
+    browser.execute_script("byId('unused').open = true")  # in so short a training any latent may stay inactive
     assert {"z 1", "z 2"} < {name for role, name, _ in nodes(browser) if role == "slider"}
     find(browser, "#zero")[0].click()
     browser.execute_script("byId('pad').focus()")
@@ -301,7 +302,8 @@ def test_the_images_stay_in_sight_while_one_draws_or_moves_z(browser, size, sele
         selector[1:],
     )
     upper, lower = sorted(boxes)
-    assert upper[0] >= 0 and upper[1] <= lower[0] and lower[1] <= size[1] + 0.5, boxes
+    # Scrolling is by whole pixels
+    assert upper[0] >= 0 and upper[1] <= lower[0] and lower[1] < size[1] + 1, boxes
     visible = browser.execute_script(
         "const b = document.querySelector('#images canvas').getBoundingClientRect(); "
         "return document.elementFromPoint(b.x + b.width / 2, b.y + b.height / 2).closest('#images') !== null"
@@ -319,7 +321,7 @@ def test_what_has_the_focus_is_seen_at_every_size(browser, size):
     actions = ActionChains(browser, duration=0).send_keys(*[Keys.TAB] * 60)
     actions.key_down(Keys.SHIFT).send_keys(*[Keys.TAB] * 60).key_up(Keys.SHIFT).perform()
     hidden, count = browser.execute_script("return [hiddenStops, stops.size]")
-    assert hidden == [] and count > 50
+    assert hidden == [] and count > 40  # the exact count depends on the active latents
 
 
 def printed_colours(browser, selector):

@@ -148,7 +148,7 @@ def test_what_has_the_focus_is_seen(opened, page, size):
                 hidden += opened.run(
                     "return isHidden(document.activeElement) ? [document.activeElement.outerHTML] : []"
                 )
-    assert not any(hidden) and opened.run("return stops.size") > 50
+    assert not any(hidden) and opened.run("return stops.size") > 40  # the exact count depends on the active latents
 
 
 def test_a_saved_picture_is_the_drawing_and_the_number_where_a_canvas_is_answered_with_noise(opened, downloads):
