@@ -305,7 +305,7 @@ def show_samples(model):
     return [show_vae_images(model, model.latent_size), show_vae_interpolation(model, model.latent_size)]
 
 
-LEARNING_RATE = 0.01  # the peak of `vae.MuonAdam`
+LEARNING_RATE = 0.011  # the peak of `vae.MuonAdam`
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}  # Keras' names
 
 

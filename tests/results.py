@@ -168,9 +168,19 @@ def with_keras_default_logvar(model):
     layer.bias.assign(tf.zeros_like(layer.bias))
 
 
+def with_logvar_bias(bias):
+    """With another initial bias of the layer of logvar."""
+
+    def change(model):
+        model.logvar_layer.bias.assign(tf.fill(model.logvar_layer.bias.shape, bias))
+
+    return change
+
+
 ABLATION = {
-    vae.VAE: {},
+    vae.VAE: {"initial bias of logvar -3, as in the CVAE": with_logvar_bias(-3.0)},
     vae.CVAE: {
+        "initial bias of logvar -2, as in the VAE": with_logvar_bias(-2.0),
         "logvar layer: Keras' default initializer": with_keras_default_logvar,
         "Muon for the encoder too": with_muon("encoder_2", "encoder_3", "decoder_2", "decoder_3", "pixels"),
         "class weights not scaled in the decoder": with_class_weights("decoder", vae.DECODER_CLASS_SCALE),

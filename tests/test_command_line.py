@@ -135,7 +135,7 @@ assert assignment.__file__ == {folder!r} + "/assignment.py"
 for is_cvae in (False, True):
     args = types.SimpleNamespace(
         is_cvae=is_cvae, load_weights=False, batch_size=400, num_epochs=1, latent_size=15, input_size=784,
-        learning_rate=0.01,
+        learning_rate=0.011,
     )
     assignment.main(args)
     args.load_weights = True
@@ -352,7 +352,7 @@ def test_one_latent_has_no_plane_to_be_drawn_on(small_mnist, outputs, main):
 def test_args_need_no_more_than_the_stencil_s(small_mnist, outputs, narrow, is_cvae):
     """Without `load_weights`, `seed` and `precision`."""
     args = types.SimpleNamespace(
-        is_cvae=is_cvae, batch_size=300, num_epochs=1, latent_size=3, input_size=784, learning_rate=0.01
+        is_cvae=is_cvae, batch_size=300, num_epochs=1, latent_size=3, input_size=784, learning_rate=0.011
     )
     assignment.main(args)
     saved = run_of(outputs, "cvae" if is_cvae else "vae")
@@ -388,7 +388,7 @@ def test_without_test_images_only_the_handout_s_pictures_are_drawn(outputs, main
     assert re.fullmatch(r"Train Epoch: 1  Loss: \d+\.\d\d", capsys.readouterr().out.splitlines()[1])
 
 
-@pytest.mark.parametrize("options, expected", [([], 0.01), (["--learning_rate", "0.003"], 0.003)])
+@pytest.mark.parametrize("options, expected", [([], 0.011), (["--learning_rate", "0.003"], 0.003)])
 def test_the_learning_rate_is_the_optimizer_s(small_mnist, main, monkeypatch, options, expected):
     rates = []
 
@@ -548,7 +548,7 @@ def test_defaults_are_those_of_the_handout(parse):
     args = parse()
     assert (args.batch_size, args.num_epochs, args.latent_size, args.input_size) == (1024, 10, 15, 784)
     assert not args.is_cvae and not args.load_weights
-    assert (args.learning_rate, args.seed, args.precision) == (0.01, None, "float32")
+    assert (args.learning_rate, args.seed, args.precision) == (0.011, None, "float32")
     assert parse("--is_cvae").is_cvae
     assert parse("--load_weights").load_weights
 

@@ -206,7 +206,7 @@ def test_a_copy_from_its_configuration_has_the_same_settings():
 def test_each_model_has_an_optimizer_of_its_own_from_the_constructor_on(kind, narrow):
     first, second = kind(64), kind(64)
     assert isinstance(first.optimizer, vae.MuonAdam) and first.optimizer is not second.optimizer
-    assert float(tf.convert_to_tensor(first.optimizer.learning_rate)) == pytest.approx(0.01)
+    assert float(tf.convert_to_tensor(first.optimizer.learning_rate)) == pytest.approx(0.011)
     before = second.get_weights()
     first.optimizer.apply_gradients([(tf.ones_like(v), v) for v in first.trainable_variables])
     assert (steps_of(first), steps_of(second)) == (1, 0) and same_weights(before, second.get_weights())

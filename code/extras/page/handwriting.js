@@ -4,7 +4,7 @@ let kind = "cvae" in models ? "cvae" : "vae";
 let digit = 0;         // that the drawing is encoded as; 0 for the VAE
 let drawnZ = [];       // of the drawing; zeros if nothing is drawn
 let z = [];            // the latents of all that is shown
-let sourceOfZ = "";       // what z is, where it is not the drawing's
+let sourceOfZ = "";    // says where z is from, unless it is the drawing's or was moved
 let shown = [];        // the images of z: {button, tag, canvas, oneHot, pixels}
 
 /** How far z is along the map's two axes, in standard deviations. */

@@ -12,7 +12,7 @@
      variances:   of the posterior means of the test images, Z numbers
      axes:        two unit vectors of Z numbers, the directions in which those means vary most
      deviations:  their standard deviations along the two
-     run:         data, epochs, test_loss of the run that the weights are of; data is null if they are not known
+     run:         data, epochs and test_loss of the training; data is null if it is not known
      usual:       of the test images: loss, which 99 % of them stay below, with z = mu and, for the CVAE, as the digit with the
                   lowest loss; ink, [least, most], the sum of an image's pixels
      points:      of some test images: labels, a text of their digits; means, base64 of int8, Z for each image; scale, the
@@ -109,7 +109,7 @@ function linear(input, { scales, bias, kernel, sums }) {
   return outputs;
 }
 
-/** Of the values themselves, which it returns: a copy of each would take longer than the comparison. */
+/** In place, and returns the same array: to copy it would take longer than the comparisons. */
 function relu(values) {
   for (let i = 0; i < values.length; i++) {
     if (values[i] < 0) values[i] = 0;
@@ -174,7 +174,7 @@ function reconstruct(kind, pixels) {
   });
 }
 
-/** The place of the lowest loss. */
+/** The index of the lowest loss. */
 const bestOf = results => results.reduce((best, { loss }, d) => loss < results[best].loss ? d : best, 0);
 
 /** p(digit | pixels) by Bayes' rule with equal priors, p(pixels | digit) being estimated by exp(-loss). */
