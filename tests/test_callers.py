@@ -168,11 +168,12 @@ def test_keras_callbacks_set_the_learning_rate():
     x, _ = images_and_labels()
     schedule = tf.keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.5 * rate)
     plateau = tf.keras.callbacks.ReduceLROnPlateau("loss", factor=0.1, patience=1, min_delta=1e6, cooldown=9)
+    model.optimizer.learning_rate = 0.02
     model.compile(optimizer=model.optimizer)
     model.fit(x, epochs=2, verbose=0, callbacks=[schedule])
-    assert float(tf.convert_to_tensor(model.optimizer.learning_rate)) == pytest.approx(0.01 / 4, rel=1e-5)
+    assert float(tf.convert_to_tensor(model.optimizer.learning_rate)) == pytest.approx(0.02 / 4, rel=1e-5)
     model.fit(x, epochs=3, verbose=0, callbacks=[plateau])
-    assert float(tf.convert_to_tensor(model.optimizer.learning_rate)) == pytest.approx(0.01 / 4 / 10, rel=1e-5)
+    assert float(tf.convert_to_tensor(model.optimizer.learning_rate)) == pytest.approx(0.02 / 4 / 10, rel=1e-5)
 
 
 def test_backup_and_restore_continues_a_training_that_was_interrupted(tmp_path):
